@@ -1,0 +1,5 @@
+"""`python -m vqlib`."""
+
+from vqlib.cli import main
+
+main()

@@ -1,0 +1,75 @@
+"""The command line: `vqlib train`, `vqlib evaluate`."""
+
+import argparse
+import inspect
+import json
+import re
+import sys
+from dataclasses import fields
+from typing import NoReturn
+
+from vqlib.config import TrainConfig
+from vqlib.errors import UserError
+from vqlib.paths import RUNS
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Runs a command; a `UserError` ends as one line on standard error and exit code 1."""
+    options = _parser().parse_args(arguments)
+    try:
+        options.command(options)
+    except UserError as error:
+        print(f"vqlib: {error}", file=sys.stderr)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        print("vqlib: interrupted; the same command goes on from the last epoch", file=sys.stderr)
+        sys.exit(130)
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        self.exit(1, f"{self.prog}: {message} (--help shows what there is)\n")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(prog="vqlib", description="VAE and VQ-VAE on small images.")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+
+    train = commands.add_parser("train", help="train a model, or go on with an interrupted run")
+    train.add_argument("model", help="vae or vqvae")
+    for name, (default, comment) in _config_options().items():
+        option = "--" + name.replace("_", "-")
+        train.add_argument(option, dest=name, metavar="…", help=f"{comment} (default: {default})")
+    train.add_argument(
+        "--results", default=str(RUNS), metavar="FOLDER", help="where run folders go (default: results/runs)"
+    )
+    train.add_argument("--device", default="auto", metavar="…", help="auto, cpu or cuda (default: auto)")
+    train.add_argument("--retrain", action="store_true", help="train even where a run is shipped")
+    train.set_defaults(command=_train)
+
+    evaluate = commands.add_parser("evaluate", help="evaluate a finished run's weights anew")
+    evaluate.add_argument("run", help="run folder, such as results/runs/vqvae-photos-b64-e2-s0")
+    evaluate.set_defaults(command=_evaluate)
+    return parser
+
+
+def _config_options() -> dict[str, tuple[object, str]]:
+    """Default and comment of each field of `TrainConfig` but the model."""
+    comments = dict(re.findall(r"^    (\w+): .*?#\s*(.*)$", inspect.getsource(TrainConfig), re.M))
+    return {f.name: (f.default, comments[f.name]) for f in fields(TrainConfig) if f.name != "model"}
+
+
+def _train(options: argparse.Namespace) -> None:
+    from vqlib.training import fit
+
+    given = {name: getattr(options, name) for name in ("model", *_config_options())}
+    config = TrainConfig.from_dict({k: v for k, v in given.items() if v is not None})
+    run = fit(config, results=options.results, device=options.device, retrain=options.retrain)
+    print(json.dumps(run.evaluation, indent=2))
+    print(f"run folder: {run.folder}")
+
+
+def _evaluate(options: argparse.Namespace) -> None:
+    from vqlib.evaluation import evaluate_run
+
+    print(json.dumps(evaluate_run(options.run), indent=2))

@@ -1,0 +1,87 @@
+"""How well a model reconstructs: error, PSNR, SSIM, and the use of the codebook."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from vqlib.images import load_images, scale
+from vqlib.runs import Run, load_run
+from vqlib.ssim import ssim
+
+BATCH = 500
+
+
+def evaluate(model: nn.Module, images: Tensor, data_variance: float) -> dict[str, Any]:
+    """Figures over test images, in float32.
+
+    Args:
+        model: has `codes`, `decode_codes` and `reconstruct`; see `vqlib.models`.
+        images: uint8 (N, 3, 32, 32).
+        data_variance: of the training pixels in [0, 1].
+
+    Returns:
+        `n_test`; `test_mse`, the mean over all pixels of images in [0, 1]; `test_nmse` =
+        test_mse / data_variance; `test_psnr` = -10 log10(test_mse), in dB; `test_ssim`, the mean
+        of Wang et al.'s SSIM per image. With a codebook also `perplexity` of the codes over all
+        images, and `codes_used`; else both None.
+    """
+    squared_error, total_ssim, usage = 0.0, 0.0, None
+    for x, y, codes in reconstruct_all(model, images):
+        squared_error += (x.double() - y.double()).square().sum().item()
+        total_ssim += ssim(x, y).sum().item()
+        usage = count_codes(model, codes, usage)
+    mse = squared_error / images.numel()
+    return {
+        "n_test": len(images),
+        "test_mse": mse,
+        "test_nmse": mse / data_variance,
+        "test_psnr": -10 * torch.tensor(mse, dtype=torch.float64).log10().item(),
+        "test_ssim": total_ssim / len(images),
+        **codebook_use(usage),
+    }
+
+
+def evaluate_run(path: str | Path) -> dict[str, Any]:
+    """Evaluates the stored weights of a run anew, on the test images of its data set."""
+    run = load_run(path)
+    images = load_run_images(run)
+    return evaluate(run.model, images, run.environment["data_variance"])
+
+
+def load_run_images(run: Run) -> Tensor:
+    """The test images of a run, uint8 (N, 3, 32, 32)."""
+    return load_images(run.config.dataset, run.config.limit).test
+
+
+@torch.no_grad()
+def reconstruct_all(
+    model: nn.Module, images: Tensor
+) -> Iterator[tuple[Tensor, Tensor, Tensor | None]]:
+    """Batches of originals and reconstructions, float32 in [0, 1], and codes where there are any."""
+    device = next(model.parameters()).device
+    model.eval()
+    for batch in images.split(BATCH):
+        x = scale(batch.to(device))
+        codes = model.codes(x)
+        y = model.reconstruct(x) if codes is None else model.decode_codes(codes)
+        yield x, y, codes
+
+
+def count_codes(model: nn.Module, codes: Tensor | None, usage: Tensor | None) -> Tensor | None:
+    """Adds the counts of `codes` to `usage` (num_embeddings,); None where there are no codes."""
+    if codes is None:
+        return None
+    counts = torch.bincount(codes.flatten(), minlength=model.quantizer.num_embeddings)
+    return counts if usage is None else usage + counts
+
+
+def codebook_use(usage: Tensor | None) -> dict[str, Any]:
+    """`perplexity`, e to the entropy in nats of the codes' frequencies, and `codes_used`."""
+    if usage is None:
+        return {"perplexity": None, "codes_used": None}
+    share = usage.double() / usage.sum()
+    entropy = -torch.xlogy(share, share).sum()
+    return {"perplexity": entropy.exp().item(), "codes_used": int((usage > 0).sum())}

@@ -1,0 +1,196 @@
+"""Images as one uint8 tensor in memory: CIFAR-10, scikit-image's photographs, or any folder."""
+
+import os
+import urllib.error
+from collections.abc import Callable
+from dataclasses import dataclass
+from hashlib import md5
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, UnidentifiedImageError
+from torch import Tensor
+
+from vqlib.errors import UserError
+from vqlib.paths import ROOT
+
+SIZE = 32
+TEST_SHARE = 0.1  # of a folder without train/ and test/
+PHOTOS = {  # no photograph is in both splits
+    "train": ("astronaut", "cat", "hubble_deep_field", "immunohistochemistry", "motorcycle", "rocket"),
+    "test": ("coffee", "retina"),
+}
+PHOTO_CROPS = {"train": 12_000, "test": 2_000}
+SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".gif"}
+
+
+@dataclass(frozen=True)
+class Images:
+    """A data set in memory.
+
+    Attributes:
+        name: the data set as it was asked for.
+        train: uint8 (N, 3, 32, 32), channels_last.
+        test: uint8 (M, 3, 32, 32), channels_last.
+    """
+
+    name: str
+    train: Tensor
+    test: Tensor
+
+    @property
+    def variance(self) -> float:
+        """Variance of the training pixels in [0, 1]; 0.06329 for CIFAR-10."""
+        values = self.train.permute(0, 2, 3, 1).reshape(-1)  # a view when channels_last
+        counts = torch.bincount(values, minlength=256).double()
+        levels = torch.arange(256, dtype=torch.float64) / 255
+        share = counts / counts.sum()
+        mean = (share * levels).sum()
+        return ((share * (levels - mean).square()).sum()).item()
+
+    @property
+    def digest(self) -> str:
+        """md5 of all pixels, to tell whether two runs saw the same images."""
+        total = md5(usedforsecurity=False)
+        for split in (self.train, self.test):
+            total.update(split.permute(0, 2, 3, 1).contiguous().numpy())
+        return total.hexdigest()
+
+
+def load_images(dataset: str = "cifar10", limit: int | None = None) -> Images:
+    """Loads a data set as uint8 images of 32×32 RGB.
+
+    Args:
+        dataset: `cifar10` (found under $VQLIB_DATA or data/, else downloaded; its md5 is
+            checked), `photos` (crops of photographs that scikit-image carries: offline, always
+            the same), or a folder of images: either with the sub-folders train and test, or
+            else every tenth picture is for testing.
+        limit: take only the first so many images of each split.
+
+    Raises:
+        UserError: where the data cannot be had or used; the message says what to do.
+    """
+    if dataset == "cifar10":
+        train, test = _cifar10()
+    elif dataset == "photos":
+        train, test = _photos("train"), _photos("test")
+    else:
+        train, test = _folder(dataset)
+    return Images(dataset, _tensor(train[:limit]), _tensor(test[:limit]))
+
+
+def resolve_dataset(dataset: str, tell: Callable[[str], None] = print) -> str:
+    """`auto` as `cifar10` where it can be had, else `photos`, said once; others as they are."""
+    if dataset != "auto":
+        return dataset
+    try:
+        _cifar10()
+    except CannotGetCifar10 as error:
+        tell(f"{error} Using photos instead: crops of scikit-image's photographs.")
+        return "photos"
+    return "cifar10"
+
+
+def scale(images: Tensor) -> Tensor:
+    """uint8 images as float32 in [0, 1]."""
+    return images.float().div_(255)
+
+
+class CannotGetCifar10(UserError):
+    """CIFAR-10 is not on disk and could not be downloaded."""
+
+
+def _cifar10() -> tuple[np.ndarray, np.ndarray]:
+    from torchvision.datasets import CIFAR10  # takes a second to import
+
+    root = Path(os.environ.get("VQLIB_DATA") or ROOT / "data")
+    try:
+        if not (root / CIFAR10.base_folder).is_dir():
+            _download_cifar10(CIFAR10, root)
+        return CIFAR10(root, train=True).data, CIFAR10(root, train=False).data
+    except RuntimeError as error:  # torchvision's md5 check
+        raise UserError(
+            f"CIFAR-10 in {root / CIFAR10.base_folder} is damaged or incomplete ({error}). "
+            "Delete that folder to have it downloaded again, or point VQLIB_DATA at a good copy."
+        ) from None
+    except OSError as error:
+        raise UserError(f"CIFAR-10 in {root} cannot be read: {error}.") from None
+
+
+def _download_cifar10(CIFAR10: type, root: Path) -> None:
+    try:
+        CIFAR10(root, download=True)
+    except (urllib.error.URLError, ConnectionError, TimeoutError, RuntimeError) as error:
+        reason = getattr(error, "reason", error)
+        raise CannotGetCifar10(
+            f"CIFAR-10 is not in {root} and could not be downloaded ({reason}): set VQLIB_DATA "
+            f"to the folder that holds {CIFAR10.base_folder}."
+        ) from None
+
+
+def _photos(split: str) -> np.ndarray:
+    """Square crops of several sizes at seeded places, resized to 32×32, some mirrored."""
+    from skimage import data
+
+    photographs = []
+    for name in PHOTOS[split]:
+        pixels = data.stereo_motorcycle()[0] if name == "motorcycle" else getattr(data, name)()
+        photographs.append(Image.fromarray(pixels))
+    generator = np.random.default_rng(0 if split == "train" else 1)
+    crops = np.empty((PHOTO_CROPS[split], SIZE, SIZE, 3), np.uint8)
+    for crop in crops:
+        photograph = photographs[generator.integers(len(photographs))]
+        side = int(generator.integers(SIZE, min(photograph.size) // 2))
+        left, top = (int(generator.integers(0, length - side + 1)) for length in photograph.size)
+        box = (left, top, left + side, top + side)
+        small = photograph.resize((SIZE, SIZE), Image.Resampling.BOX, box=box)
+        pixels = np.asarray(small)
+        crop[:] = pixels[:, ::-1] if generator.random() < 0.5 else pixels
+    return crops
+
+
+def _folder(dataset: str) -> tuple[np.ndarray, np.ndarray]:
+    root = Path(dataset).expanduser()
+    if not root.is_dir():
+        raise UserError(
+            f"unknown dataset {dataset!r}: give cifar10, photos, or a folder of images that exists"
+        )
+    if (root / "train").is_dir() and (root / "test").is_dir():
+        return _read_pictures(root / "train"), _read_pictures(root / "test")
+    pictures = _read_pictures(root)
+    if len(pictures) < 2:
+        raise UserError(f"{root} holds one picture: training and testing need at least two")
+    is_test = np.arange(len(pictures)) % round(1 / TEST_SHARE) == 1
+    return pictures[~is_test], pictures[is_test]
+
+
+def _read_pictures(folder: Path) -> np.ndarray:
+    try:
+        paths = sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES)
+    except OSError as error:
+        raise UserError(f"{folder} cannot be read: {error}") from None
+    if not paths:
+        raise UserError(f"{folder} holds no pictures ({', '.join(sorted(SUFFIXES))})")
+    pictures = np.empty((len(paths), SIZE, SIZE, 3), np.uint8)
+    for picture, path in zip(pictures, paths, strict=True):
+        picture[:] = _read_picture(path)
+    return pictures
+
+
+def _read_picture(path: Path) -> np.ndarray:
+    try:
+        with Image.open(path) as image:
+            if image.mode != "RGB":
+                raise UserError(f"{path} is {image.mode}, not RGB: convert it first")
+            if image.size != (SIZE, SIZE):
+                width, height = image.size
+                raise UserError(f"{path} is {width}×{height}, not 32×32: resize it first")
+            return np.asarray(image)
+    except (UnidentifiedImageError, OSError) as error:
+        raise UserError(f"{path} cannot be read as a picture: {error}") from None
+
+
+def _tensor(pixels: np.ndarray) -> Tensor:
+    """(N, 32, 32, 3) as (N, 3, 32, 32) without a copy: channels_last."""
+    return torch.from_numpy(np.ascontiguousarray(pixels)).permute(0, 3, 1, 2)

@@ -1,0 +1,145 @@
+"""How far a training is: a bar in a terminal, one changing line in a notebook, a file for others."""
+
+import os
+import socket
+import sys
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from tqdm import tqdm
+
+from vqlib.config import TrainConfig
+from vqlib.runs import write_json
+
+EVERY_SECONDS = 1.0
+
+
+class Progress:
+    """Shows and records how far a run is; a context manager round the training loop.
+
+    In a terminal it is a tqdm bar. In a notebook it is one line of output that changes in place,
+    which JupyterLab shows live and papermill stores once. The run folder's `progress.json` says
+    the same to `vqlib status`.
+    """
+
+    def __init__(self, config: TrainConfig, folder: Path, steps_per_epoch: int):
+        self.config = config
+        self.folder = folder
+        self.steps_per_epoch = steps_per_epoch
+        self.first_step: int | None = None
+        self.started = self.shown = time.monotonic()
+
+    def __enter__(self) -> Self:
+        self.display = _notebook_line() or _TerminalBar(self.config, self.steps_per_epoch)
+        self._record(0, 0, {}, None)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.display.close()
+
+    def is_due(self) -> bool:
+        """Whether it is time to show again."""
+        return time.monotonic() - self.shown >= EVERY_SECONDS
+
+    def show(self, epoch: int, step: int, losses: dict[str, float]) -> None:
+        """Shows step `step` of epoch `epoch` (both from 1) and the losses' means so far."""
+        self.shown = time.monotonic()
+        done = (epoch - 1) * self.steps_per_epoch + step
+        total = self.config.epochs * self.steps_per_epoch
+        if self.first_step is None:
+            self.first_step, self.started = done, self.shown
+            seconds_left = None
+        else:
+            rate = (done - self.first_step) / (self.shown - self.started)
+            seconds_left = (total - done) / rate
+        self._record(epoch, step, losses, seconds_left)
+        self.display.show(done, describe(epoch, self.config.epochs, losses, seconds_left))
+
+    def _record(
+        self, epoch: int, step: int, losses: dict[str, float], seconds_left: float | None
+    ) -> None:
+        write_json(
+            self.folder / "progress.json",
+            {
+                "epoch": epoch,
+                "epochs": self.config.epochs,
+                "step": step,
+                "steps_per_epoch": self.steps_per_epoch,
+                "losses": losses,
+                "seconds_left": seconds_left,
+                "updated": time.time(),
+                "pid": os.getpid(),
+                "host": socket.gethostname(),
+            },
+        )
+
+
+def describe(
+    epoch: int, epochs: int, losses: dict[str, float], seconds_left: float | None
+) -> str:
+    """One line such as `epoch 3/40 · loss 0.112 · reconstruction 0.084 · 12 min left`."""
+    parts = [f"epoch {epoch}/{epochs}"]
+    parts += [f"{name} {value:.4g}" for name, value in losses.items()]
+    if seconds_left is not None:
+        parts.append(f"{duration(seconds_left)} left")
+    return " · ".join(parts)
+
+
+def duration(seconds: float) -> str:
+    """`45 s`, `12 min` or `3 h 05 min`."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+class _TerminalBar:
+    """A tqdm bar; where standard error is no terminal, nothing."""
+
+    def __init__(self, config: TrainConfig, steps_per_epoch: int):
+        self.bar = tqdm(
+            total=config.epochs * steps_per_epoch,
+            unit="step",
+            disable=not sys.stderr.isatty(),
+            bar_format="{percentage:3.0f}%|{bar:20}| {desc}",
+            leave=False,
+        )
+
+    def show(self, done: int, line: str) -> None:
+        self.bar.n = done
+        self.bar.set_description_str(line)
+
+    def close(self) -> None:
+        self.bar.close()
+
+
+class _NotebookLine:
+    """One output that is updated in place, and cleared at the end."""
+
+    def __init__(self) -> None:
+        from IPython.display import display
+
+        self.handle = display({"text/plain": "training…"}, raw=True, display_id=True)
+
+    def show(self, done: int, line: str) -> None:
+        self.handle.update({"text/plain": line}, raw=True)
+
+    def close(self) -> None:
+        self.handle.update({"text/plain": "trained"}, raw=True)
+
+
+def _notebook_line() -> _NotebookLine | None:
+    """The line, when this process is a notebook's kernel."""
+    if "ipykernel" not in sys.modules:
+        return None
+    from IPython import get_ipython
+
+    shell = get_ipython()
+    return _NotebookLine() if shell is not None and hasattr(shell, "kernel") else None

@@ -1,0 +1,111 @@
+"""The vector quantizer of van den Oord et al. (2017), https://arxiv.org/abs/1711.00937."""
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class Quantized(NamedTuple):
+    """What the quantizer returns.
+
+    Attributes:
+        z_q: the chosen codebook vectors, shape of `z_e`; the gradient passes straight to `z_e`.
+        codes: index of the chosen vector at each position, int64 (B, H, W).
+        commitment: mean over elements of (z_e - sg[z_q])², scalar.
+        codebook_loss: mean over elements of (sg[z_e] - z_q)², scalar; moves the codebook only
+            when `decay = 0`.
+    """
+
+    z_q: Tensor
+    codes: Tensor
+    commitment: Tensor
+    codebook_loss: Tensor
+
+
+class VectorQuantizer(nn.Module):
+    """Replaces each vector by the nearest of `num_embeddings` codebook vectors (equations 1 and 2).
+
+    For example (B, D, H, W) = (16, 64, 8, 8) holds 16·8·8 = 1,024 vectors of 64 numbers, each of
+    which is quantized on its own.
+
+    Arithmetic is float32 even under autocast: in bfloat16 1-3% of the vectors would be given
+    another code, which can collapse the codebook.
+
+    Args:
+        num_embeddings: K, the number of codebook vectors.
+        embedding_dim: D, the length of each.
+        decay: above 0, the codebook follows exponential moving averages of the vectors assigned
+            to it (appendix A.1); at 0 it is learnt by the second term of equation 3.
+        epsilon: added to the counts so that an unused code never divides by zero.
+    """
+
+    def __init__(
+        self,
+        num_embeddings: int = 512,
+        embedding_dim: int = 64,
+        decay: float = 0.99,
+        epsilon: float = 1e-5,
+    ):
+        super().__init__()
+        self.num_embeddings = num_embeddings
+        self.embedding_dim = embedding_dim
+        self.decay = decay
+        self.epsilon = epsilon
+        limit = (3 / embedding_dim) ** 0.5  # vectors of unit expected length
+        codebook = torch.empty(num_embeddings, embedding_dim).uniform_(-limit, limit)
+        if decay > 0:
+            self.register_buffer("codebook", codebook)
+            # Counts of 1 and sums equal to the codebook: a code that is missed keeps its place.
+            self.register_buffer("ema_counts", torch.ones(num_embeddings))
+            self.register_buffer("ema_sums", codebook.clone())
+        else:
+            self.codebook = nn.Parameter(codebook)
+
+    def forward(self, z_e: Tensor) -> Quantized:
+        """Quantizes z_e (B, D, H, W); in training with `decay > 0` also moves the codebook."""
+        with torch.autocast(z_e.device.type, enabled=False):
+            z_e = z_e.float()
+            codes = self.nearest(z_e)
+            z_q = self.lookup(codes)
+            commitment = F.mse_loss(z_e, z_q.detach())
+            codebook_loss = F.mse_loss(z_q, z_e.detach())
+            if self.training and self.decay > 0:
+                self._update_codebook(_rows(z_e.detach()), codes.flatten())
+            z_q = z_e + (z_q - z_e).detach()
+        return Quantized(z_q, codes, commitment, codebook_loss)
+
+    @torch.no_grad()
+    def nearest(self, z_e: Tensor) -> Tensor:
+        """Index of the codebook vector nearest to each vector of z_e (B, D, H, W): (B, H, W)."""
+        if z_e.ndim != 4 or z_e.shape[1] != self.embedding_dim:
+            raise ValueError(
+                f"expected z_e of shape (B, {self.embedding_dim}, H, W), got {tuple(z_e.shape)}"
+            )
+        batch, _, height, width = z_e.shape
+        # |z - e|² = |z|² - 2 z·e + |e|²; |z|² does not change which code is nearest.
+        half_norms = self.codebook.square().sum(1) / 2  # (K,)
+        scores = (_rows(z_e) @ self.codebook.T).sub_(half_norms)  # (B·H·W, K)
+        return scores.argmax(1).view(batch, height, width)
+
+    def lookup(self, codes: Tensor) -> Tensor:
+        """The codebook vectors of codes (B, H, W): (B, D, H, W)."""
+        return F.embedding(codes, self.codebook).permute(0, 3, 1, 2)
+
+    @torch.no_grad()
+    def _update_codebook(self, vectors: Tensor, codes: Tensor) -> None:
+        """Equations 6-8 with vectors (N, D) and codes (N,)."""
+        counts = torch.bincount(codes, minlength=self.num_embeddings).to(vectors.dtype)
+        sums = torch.zeros_like(self.ema_sums).index_add_(0, codes, vectors)
+        self.ema_counts.lerp_(counts, 1 - self.decay)
+        self.ema_sums.lerp_(sums, 1 - self.decay)
+        # Smoothed in a local copy: written back, the smoothing would build up step by step.
+        total = self.ema_counts.sum()
+        smoothed = (self.ema_counts + self.epsilon) / (total + self.num_embeddings * self.epsilon)
+        self.codebook.copy_(self.ema_sums / (smoothed * total).unsqueeze(1))
+
+
+def _rows(z: Tensor) -> Tensor:
+    """(B, D, H, W) as (B·H·W, D); a view when z is channels_last."""
+    return z.permute(0, 2, 3, 1).reshape(-1, z.shape[1])

@@ -1,0 +1,80 @@
+"""Structural similarity (Wang et al. 2004, https://doi.org/10.1109/TIP.2003.819861), batched."""
+
+import math
+
+import torch
+from torch import Tensor
+
+from vqlib.errors import UserError
+
+K1, K2 = 0.01, 0.03
+
+
+def ssim(x: Tensor, y: Tensor, data_range: float = 1.0, window: str = "gaussian") -> Tensor:
+    """SSIM of each pair of images: (B,), float64.
+
+    The window stays inside the image, within one colour; the mean is over positions and colours.
+
+    Args:
+        x, y: images (B, C, H, W) in [0, data_range].
+        data_range: the span of possible values.
+        window: `gaussian`, the settings of Wang et al. (sigma 1.5, 11×11, population covariance:
+            scikit-image's `gaussian_weights=True, sigma=1.5, use_sample_covariance=False`), or
+            `uniform`, scikit-image's default (7×7, sample covariance).
+
+    Raises:
+        UserError: where shapes differ, an image is smaller than the window, or a value lies
+            outside [0, data_range].
+    """
+    _check(x, y, data_range)
+    taps, covariance_norm = _window(window)
+    height, width = x.shape[-2:]
+    if min(height, width) < len(taps):
+        raise UserError(f"images of {height}×{width} are smaller than the window of {len(taps)}")
+    down, across = _banded(taps, height).to(x.device), _banded(taps, width).to(x.device)
+    x, y = x.double(), y.double()
+
+    def local_mean(images: Tensor) -> Tensor:
+        return down @ images @ across.T
+
+    mean_x, mean_y = local_mean(x), local_mean(y)
+    var_x = covariance_norm * (local_mean(x * x) - mean_x.square())
+    var_y = covariance_norm * (local_mean(y * y) - mean_y.square())
+    covariance = covariance_norm * (local_mean(x * y) - mean_x * mean_y)
+    c1, c2 = (K1 * data_range) ** 2, (K2 * data_range) ** 2
+    luminance = (2 * mean_x * mean_y + c1) / (mean_x.square() + mean_y.square() + c1)
+    structure = (2 * covariance + c2) / (var_x + var_y + c2)
+    return (luminance * structure).mean(dim=(1, 2, 3))
+
+
+def _window(name: str) -> tuple[Tensor, float]:
+    """One-dimensional weights, and the factor from population to the wanted covariance."""
+    if name == "gaussian":
+        sigma, radius = 1.5, 5
+        taps = torch.arange(-radius, radius + 1, dtype=torch.float64)
+        taps = (-taps.square() / (2 * sigma**2)).exp()
+        return taps / taps.sum(), 1.0
+    if name == "uniform":
+        side = 7
+        return torch.full((side,), 1 / side, dtype=torch.float64), side**2 / (side**2 - 1)
+    raise UserError(f"unknown window {name!r}: choose gaussian or uniform")
+
+
+def _banded(taps: Tensor, length: int) -> Tensor:
+    """Matrix (length - len(taps) + 1, length) whose product slides the window along an axis."""
+    rows = length - len(taps) + 1
+    matrix = torch.zeros(rows, length, dtype=torch.float64)
+    for row in range(rows):
+        matrix[row, row : row + len(taps)] = taps
+    return matrix
+
+
+def _check(x: Tensor, y: Tensor, data_range: float) -> None:
+    if x.ndim != 4 or x.shape != y.shape:
+        raise UserError(
+            f"expected two batches (B, C, H, W) of one shape, got {tuple(x.shape)} and {tuple(y.shape)}"
+        )
+    for name, images in (("x", x), ("y", y)):
+        low, high = images.min().item(), images.max().item()
+        if not (math.isfinite(low) and math.isfinite(high) and 0 <= low <= high <= data_range):
+            raise UserError(f"{name} has values from {low:g} to {high:g}, outside [0, {data_range:g}]")

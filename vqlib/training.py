@@ -1,0 +1,288 @@
+"""One training loop for both models; a run that is interrupted goes on where its last epoch ended."""
+
+import math
+import time
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from torch import Tensor
+
+from vqlib import evaluation
+from vqlib.config import TrainConfig
+from vqlib.errors import UserError
+from vqlib.images import Images, load_images, scale
+from vqlib.paths import RUNS, SHIPPED
+from vqlib.progress import Progress
+from vqlib.runs import (
+    Run,
+    build_model,
+    environment,
+    is_finished,
+    load_run,
+    read_config,
+    read_state,
+    remove_state,
+    sole_writer,
+    stored_weights,
+    write_atomically,
+    write_json,
+    write_sheet,
+    write_state,
+    write_weights,
+)
+
+SHEET_IMAGES = 16
+
+
+def fit(
+    config: TrainConfig,
+    images: Images | None = None,
+    results: str | Path = RUNS,
+    device: str = "auto",
+    retrain: bool = False,
+) -> Run:
+    """The finished run with this config: found, resumed, or trained; it says which.
+
+    Args:
+        config: what to train.
+        images: the data, if it is loaded already; else `config.dataset` is loaded.
+        results: folder of run folders; the run's own is `results / config.run_name`.
+        device: `cpu`, `cuda`, or `auto`: CUDA where there is a GPU.
+        retrain: train even where a finished run is shipped with the project.
+
+    Raises:
+        UserError: where the data or the folder cannot be used, another process holds the run, or
+            the loss is no longer finite.
+    """
+    folder = Path(results) / config.run_name
+    for finished in [folder] if retrain else [folder, SHIPPED / config.run_name]:
+        if is_finished(finished) and read_config(finished) == config:
+            print(f"{config.run_name}: finished, read from {finished}")
+            return load_run(finished)
+    if images is None:
+        images = load_images(config.dataset, config.limit)
+    with sole_writer(folder):
+        _check_same_config(folder, config)
+        write_json(folder / "config.json", config.to_dict())
+        trainer = Trainer(config, images, folder, _device(device))
+        trainer.train()
+        trainer.finish()
+    return load_run(folder)
+
+
+class Trainer:
+    """A run under way: model, optimizer, history, and the folder they are kept in."""
+
+    def __init__(self, config: TrainConfig, images: Images, folder: Path, device: torch.device):
+        self.config = config
+        self.folder = folder
+        self.device = device
+        self.precision = _precision(config.precision, device)
+        self.train_images = images.train.to(device)
+        self.test_images = images.test
+        self.steps_per_epoch = math.ceil(len(images.train) / config.batch_size)
+        self.data_variance = images.variance
+        if not self.data_variance > 0:
+            raise UserError(f"{images.name}: all training pixels are the same, nothing to learn")
+        self.environment = {
+            **environment(),
+            "device": _device_name(device),
+            "precision": self.precision,
+            "dataset": images.name,
+            "data_md5": images.digest,
+            "n_train": len(images.train),
+            "n_test": len(images.test),
+            "data_variance": self.data_variance,
+        }
+        with _seeded(config.seed, device):
+            model = build_model(config, self.data_variance)
+        self.model = model.to(device, memory_format=torch.channels_last)
+        self.optimizer = torch.optim.Adam(
+            self.model.parameters(), lr=config.learning_rate, fused=True
+        )
+        self.history: list[dict[str, Any]] = []
+        self._resume()
+
+    def train(self) -> None:
+        """Trains the epochs that are left; after each, the run can be resumed from there."""
+        with Progress(self.config, self.folder, self.steps_per_epoch) as progress:
+            for epoch in range(len(self.history) + 1, self.config.epochs + 1):
+                started = time.perf_counter()
+                with _seeded(_epoch_seed(self.config.seed, epoch), self.device):
+                    losses = self._train_epoch(epoch, progress)
+                seconds = time.perf_counter() - started
+                self.history.append(
+                    {
+                        "epoch": epoch,
+                        "steps": epoch * self.steps_per_epoch,
+                        "seconds": round(seconds, 3),
+                        **losses,
+                        **self._test(),
+                    }
+                )
+                self._save_state()
+
+    def finish(self) -> None:
+        """Stores the weights as shipped, and evaluates those; the evaluation is written last."""
+        weights = stored_weights(self.model)
+        model = build_model(self.config, self.data_variance)
+        model.load_state_dict(weights)
+        model = model.to(self.device).eval()
+        figures = evaluation.evaluate(model, self.test_images, self.data_variance)
+        sample = self.test_images[:SHEET_IMAGES].to(self.device)
+        x = scale(sample)
+        write_weights(self.folder / "weights.safetensors", weights)
+        write_sheet(self.folder / "reconstructions.png", x, model.reconstruct(x))
+        write_json(self.folder / "environment.json", self.environment)
+        self._write_history()
+        write_json(self.folder / "evaluation.json", figures)
+        remove_state(self.folder / "resume.pt")
+        (self.folder / "progress.json").unlink(missing_ok=True)
+
+    def _train_epoch(self, epoch: int, progress: Progress) -> dict[str, float]:
+        """One pass in a new order; the mean of each loss term over the images."""
+        self.model.train()
+        order = torch.randperm(len(self.train_images)).to(self.device)
+        losses = _LossMeans(self.steps_per_epoch, self.device)
+        for step, batch in enumerate(order.split(self.config.batch_size)):
+            losses.add(step, len(batch), self._step(self.train_images[batch]))
+            if progress.is_due():
+                losses.check_finite(epoch, self.folder)
+                progress.show(epoch, step + 1, losses.means())
+        losses.check_finite(epoch, self.folder)
+        return losses.means()
+
+    def _step(self, batch: Tensor) -> dict[str, Tensor]:
+        """One step of the optimizer on uint8 images (B, 3, 32, 32)."""
+        x = scale(batch)
+        with _autocast(self.device, self.precision):
+            terms = self.model.loss(x)
+        self.optimizer.zero_grad()
+        terms["loss"].backward()
+        self.optimizer.step()
+        return terms
+
+    def _test(self) -> dict[str, Any]:
+        """Test error and use of the codebook after an epoch, at the training's precision."""
+        squared_error, usage = 0.0, None
+        with _autocast(self.device, self.precision):
+            for x, y, codes in evaluation.reconstruct_all(self.model, self.test_images):
+                squared_error += (x - y).square().sum().item()
+                usage = evaluation.count_codes(self.model, codes, usage)
+        nmse = squared_error / self.test_images.numel() / self.data_variance
+        return {"test_nmse": nmse, **evaluation.codebook_use(usage)}
+
+    def _resume(self) -> None:
+        state = read_state(self.folder / "resume.pt")
+        if state is None:
+            print(f"{self.config.run_name}: training on {self.environment['device']}")
+            return
+        if state["data_md5"] != self.environment["data_md5"]:
+            raise UserError(
+                f"{self.folder} was begun with other images than {self.config.dataset} holds now: "
+                "delete the folder to begin anew"
+            )
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.history = state["history"]
+        self.precision = self.environment["precision"] = state["precision"]
+        print(f"{self.config.run_name}: resumed after epoch {len(self.history)}")
+
+    def _save_state(self) -> None:
+        state = {
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "history": self.history,
+            "precision": self.precision,
+            "data_md5": self.environment["data_md5"],
+        }
+        write_state(self.folder / "resume.pt", state)
+        self._write_history()
+
+    def _write_history(self) -> None:
+        table = pd.DataFrame(self.history).to_csv(index=False)
+        write_atomically(self.folder / "history.csv", table.encode())
+
+
+class _LossMeans:
+    """Means over an epoch's images, summed on the device so that no step waits for a number."""
+
+    def __init__(self, steps: int, device: torch.device):
+        self.losses = torch.zeros(steps, device=device)
+        self.sums: dict[str, Tensor] = {}
+        self.images = 0
+
+    def add(self, step: int, images: int, terms: dict[str, Tensor]) -> None:
+        self.losses[step] = terms["loss"].detach()
+        for name, value in terms.items():
+            self.sums[name] = self.sums.get(name, 0) + value.detach().double() * images
+        self.images += images
+
+    def means(self) -> dict[str, float]:
+        return {name: value.item() / self.images for name, value in self.sums.items()}
+
+    def check_finite(self, epoch: int, folder: Path) -> None:
+        bad = (~self.losses.isfinite()).nonzero()
+        if len(bad):
+            raise UserError(
+                f"{folder.name}: the loss is not finite at epoch {epoch}, step {bad[0].item() + 1}; "
+                f"{folder} holds the state after epoch {epoch - 1}. Try a lower learning rate."
+            )
+
+
+def _check_same_config(folder: Path, config: TrainConfig) -> None:
+    if not (folder / "config.json").exists():
+        return
+    begun = read_config(folder)
+    if begun != config:
+        differences = [
+            f"{name} {value} there, {config.to_dict()[name]} here"
+            for name, value in begun.to_dict().items()
+            if value != config.to_dict()[name]
+        ]
+        raise UserError(f"{folder} belongs to another config: {'; '.join(differences)}")
+
+
+def _epoch_seed(seed: int, epoch: int) -> int:
+    return seed * 1_000_003 + epoch
+
+
+@contextmanager
+def _seeded(seed: int, device: torch.device):
+    """Seeds torch for a while; the caller's random state is as before afterwards."""
+    devices = [device] if device.type == "cuda" else []
+    with torch.random.fork_rng(devices):
+        torch.manual_seed(seed)
+        yield
+
+
+def _autocast(device: torch.device, precision: str) -> torch.autocast:
+    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16")
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name not in ("cpu", "cuda"):
+        raise UserError(f"unknown device {name!r}: choose auto, cpu or cuda")
+    if name == "cuda" and not torch.cuda.is_available():
+        raise UserError("device cuda asked for, but torch finds no GPU here: use auto or cpu")
+    return torch.device(name)
+
+
+def _device_name(device: torch.device) -> str:
+    return torch.cuda.get_device_name() if device.type == "cuda" else "cpu"
+
+
+def _precision(name: str, device: torch.device) -> str:
+    """`auto` is bfloat16 where the hardware computes in it, else float32."""
+    if name != "auto":
+        return name
+    if device.type == "cuda":
+        fast = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        fast = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    return "bfloat16" if fast else "float32"
