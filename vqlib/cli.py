@@ -1,4 +1,4 @@
-"""The command line: `vqlib train`, `vqlib evaluate`."""
+"""The command line: train, evaluate, study, status, notebook, pdf."""
 
 import argparse
 import inspect
@@ -6,7 +6,10 @@ import json
 import re
 import sys
 from dataclasses import fields
+from pathlib import Path
 from typing import NoReturn
+
+import yaml
 
 from vqlib.config import TrainConfig
 from vqlib.errors import UserError
@@ -41,15 +44,35 @@ def _parser() -> argparse.ArgumentParser:
         option = "--" + name.replace("_", "-")
         train.add_argument(option, dest=name, metavar="…", help=f"{comment} (default: {default})")
     train.add_argument(
-        "--results", default=str(RUNS), metavar="FOLDER", help="where run folders go (default: results/runs)"
+        "--results", default=RUNS, type=Path, help="where run folders go", metavar="…"
     )
-    train.add_argument("--device", default="auto", metavar="…", help="auto, cpu or cuda (default: auto)")
+    train.add_argument("--device", default="auto", help="auto, cpu or cuda", metavar="…")
     train.add_argument("--retrain", action="store_true", help="train even where a run is shipped")
     train.set_defaults(command=_train)
 
     evaluate = commands.add_parser("evaluate", help="evaluate a finished run's weights anew")
     evaluate.add_argument("run", help="run folder, such as results/runs/vqvae-photos-b64-e2-s0")
     evaluate.set_defaults(command=_evaluate)
+
+    study = commands.add_parser("study", help="run a preset: all its trainings, figures and report")
+    study.add_argument("preset", help="quick, paper or smoke: a file in presets/")
+    study.add_argument("--keep-going", action="store_true", help="go on when a notebook fails")
+    study.add_argument("--retrain", action="store_true", help="delete the preset's runs first")
+    study.set_defaults(command=_study)
+
+    status = commands.add_parser("status", help="which runs are under way, and how far they are")
+    status.set_defaults(command=_status)
+
+    notebook = commands.add_parser("notebook", help="run a notebook; unknown parameters are errors")
+    notebook.add_argument("source", type=Path)
+    notebook.add_argument("output", type=Path, help="the executed notebook")
+    notebook.add_argument("-p", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"))
+    notebook.set_defaults(command=_notebook)
+
+    pdf = commands.add_parser("pdf", help="turn an executed notebook into a PDF")
+    pdf.add_argument("notebook", type=Path)
+    pdf.add_argument("output", type=Path)
+    pdf.set_defaults(command=_pdf)
     return parser
 
 
@@ -73,3 +96,28 @@ def _evaluate(options: argparse.Namespace) -> None:
     from vqlib.evaluation import evaluate_run
 
     print(json.dumps(evaluate_run(options.run), indent=2))
+
+
+def _study(options: argparse.Namespace) -> None:
+    from vqlib.study import run_study
+
+    run_study(options.preset, options.keep_going, options.retrain)
+
+
+def _status(options: argparse.Namespace) -> None:
+    from vqlib.status import print_status
+
+    print_status()
+
+
+def _notebook(options: argparse.Namespace) -> None:
+    from vqlib.notebook import run_notebook
+
+    parameters = {name: yaml.safe_load(value) for name, value in options.p}
+    run_notebook(options.source, options.output, parameters)
+
+
+def _pdf(options: argparse.Namespace) -> None:
+    from vqlib.notebook import export_pdf
+
+    export_pdf(options.notebook, options.output)

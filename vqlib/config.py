@@ -28,7 +28,7 @@ class TrainConfig:
     learning_rate: float = 5e-4  # of Adam
     seed: int = 0  # of initial weights, order of images and latent noise
     limit: int | None = None  # use only the first so many images of each split
-    precision: str = "auto"  # auto, float32 or bfloat16; auto: bfloat16 where the device is fast at it
+    precision: str = "auto"  # float32, bfloat16, or auto: bfloat16 where it is fast
     latent_dim: int = 128  # VAE: length of the latent
     beta: float = 1.0  # VAE: weight of the KL term
     num_hiddens: int = 128  # VQ-VAE: channels of encoder and decoder

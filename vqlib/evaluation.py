@@ -60,7 +60,7 @@ def load_run_images(run: Run) -> Tensor:
 def reconstruct_all(
     model: nn.Module, images: Tensor
 ) -> Iterator[tuple[Tensor, Tensor, Tensor | None]]:
-    """Batches of originals and reconstructions, float32 in [0, 1], and codes where there are any."""
+    """Batches of originals and reconstructions, float32 in [0, 1], and codes or None."""
     device = next(model.parameters()).device
     model.eval()
     for batch in images.split(BATCH):

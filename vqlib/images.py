@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from vqlib.errors import UserError
@@ -18,8 +18,11 @@ from vqlib.paths import ROOT
 SIZE = 32
 TEST_SHARE = 0.1  # of a folder without train/ and test/
 PHOTOS = {  # no photograph is in both splits
-    "train": ("astronaut", "cat", "hubble_deep_field", "immunohistochemistry", "motorcycle", "rocket"),
-    "test": ("coffee", "retina"),
+    "train": (
+        *("astronaut", "hubble_deep_field", "immunohistochemistry"),
+        *("motorcycle", "retina", "rocket"),
+    ),
+    "test": ("cat", "coffee"),
 }
 PHOTO_CROPS = {"train": 12_000, "test": 2_000}
 SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".gif"}
@@ -86,7 +89,7 @@ def resolve_dataset(dataset: str, tell: Callable[[str], None] = print) -> str:
         return dataset
     try:
         _cifar10()
-    except CannotGetCifar10 as error:
+    except Cifar10UnavailableError as error:
         tell(f"{error} Using photos instead: crops of scikit-image's photographs.")
         return "photos"
     return "cifar10"
@@ -97,7 +100,7 @@ def scale(images: Tensor) -> Tensor:
     return images.float().div_(255)
 
 
-class CannotGetCifar10(UserError):
+class Cifar10UnavailableError(UserError):
     """CIFAR-10 is not on disk and could not be downloaded."""
 
 
@@ -107,7 +110,7 @@ def _cifar10() -> tuple[np.ndarray, np.ndarray]:
     root = Path(os.environ.get("VQLIB_DATA") or ROOT / "data")
     try:
         if not (root / CIFAR10.base_folder).is_dir():
-            _download_cifar10(CIFAR10, root)
+            _download_cifar10(root)
         return CIFAR10(root, train=True).data, CIFAR10(root, train=False).data
     except RuntimeError as error:  # torchvision's md5 check
         raise UserError(
@@ -118,12 +121,14 @@ def _cifar10() -> tuple[np.ndarray, np.ndarray]:
         raise UserError(f"CIFAR-10 in {root} cannot be read: {error}.") from None
 
 
-def _download_cifar10(CIFAR10: type, root: Path) -> None:
+def _download_cifar10(root: Path) -> None:
+    from torchvision.datasets import CIFAR10
+
     try:
         CIFAR10(root, download=True)
     except (urllib.error.URLError, ConnectionError, TimeoutError, RuntimeError) as error:
         reason = getattr(error, "reason", error)
-        raise CannotGetCifar10(
+        raise Cifar10UnavailableError(
             f"CIFAR-10 is not in {root} and could not be downloaded ({reason}): set VQLIB_DATA "
             f"to the folder that holds {CIFAR10.base_folder}."
         ) from None
@@ -172,23 +177,30 @@ def _read_pictures(folder: Path) -> np.ndarray:
         raise UserError(f"{folder} cannot be read: {error}") from None
     if not paths:
         raise UserError(f"{folder} holds no pictures ({', '.join(sorted(SUFFIXES))})")
+    size = _read_picture(paths[0]).size
+    if size != (SIZE, SIZE):
+        print(f"{folder}: pictures of {size[0]}×{size[1]}, centre-cropped and resized to 32×32")
     pictures = np.empty((len(paths), SIZE, SIZE, 3), np.uint8)
-    for picture, path in zip(pictures, paths, strict=True):
-        picture[:] = _read_picture(path)
+    for pixels, path in zip(pictures, paths, strict=True):
+        picture = _read_picture(path)
+        if picture.size != size:
+            raise UserError(
+                f"{folder} mixes sizes: {paths[0].name} is {size[0]}×{size[1]}, "
+                f"{path.name} is {picture.size[0]}×{picture.size[1]}. Make them all of one size."
+            )
+        pixels[:] = np.asarray(ImageOps.fit(picture, (SIZE, SIZE), Image.Resampling.BOX))
     return pictures
 
 
-def _read_picture(path: Path) -> np.ndarray:
+def _read_picture(path: Path) -> Image.Image:
     try:
-        with Image.open(path) as image:
-            if image.mode != "RGB":
-                raise UserError(f"{path} is {image.mode}, not RGB: convert it first")
-            if image.size != (SIZE, SIZE):
-                width, height = image.size
-                raise UserError(f"{path} is {width}×{height}, not 32×32: resize it first")
-            return np.asarray(image)
+        with Image.open(path) as picture:
+            picture.load()
     except (UnidentifiedImageError, OSError) as error:
         raise UserError(f"{path} cannot be read as a picture: {error}") from None
+    if picture.mode != "RGB":
+        raise UserError(f"{path} is {picture.mode}, not RGB: convert it first")
+    return picture
 
 
 def _tensor(pixels: np.ndarray) -> Tensor:

@@ -8,6 +8,8 @@ Both answer the same questions, so that training and evaluation need not know wh
 - `codes(x)`: the discrete codes, or None where the latent is continuous.
 """
 
+from itertools import pairwise
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -34,13 +36,11 @@ class VAE(nn.Module):
         self.beta = beta
         widths = (3, 32, 64, 128, 256)
         down, up = [], []
-        for narrow, wide in zip(widths, widths[1:], strict=False):
+        for narrow, wide in pairwise(widths):
             down += [nn.Conv2d(narrow, wide, 4, stride=2, padding=1), nn.ReLU()]
             up = [nn.ReLU(), nn.ConvTranspose2d(wide, narrow, 4, stride=2, padding=1), *up]
         self.encoder = nn.Sequential(*down, nn.Flatten(), nn.Linear(1024, 2 * latent_dim))
-        self.decoder = nn.Sequential(
-            nn.Linear(latent_dim, 1024), nn.Unflatten(1, (256, 2, 2)), *up
-        )
+        self.decoder = nn.Sequential(nn.Linear(latent_dim, 1024), nn.Unflatten(1, (256, 2, 2)), *up)
 
     def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and log-variance of q(z|x), each (B, latent_dim), for x (B, 3, 32, 32) in [0, 1]."""

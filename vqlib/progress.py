@@ -1,4 +1,4 @@
-"""How far a training is: a bar in a terminal, one changing line in a notebook, a file for others."""
+"""How far a training is: a bar in a terminal, a changing line in a notebook, a file for others."""
 
 import os
 import socket
@@ -81,9 +81,7 @@ class Progress:
         )
 
 
-def describe(
-    epoch: int, epochs: int, losses: dict[str, float], seconds_left: float | None
-) -> str:
+def describe(epoch: int, epochs: int, losses: dict[str, float], seconds_left: float | None) -> str:
     """One line such as `epoch 3/40 · loss 0.112 · reconstruction 0.084 · 12 min left`."""
     parts = [f"epoch {epoch}/{epochs}"]
     parts += [f"{name} {value:.4g}" for name, value in losses.items()]

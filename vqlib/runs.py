@@ -1,12 +1,12 @@
 """Run folders: everything that a training run leaves on disk, written atomically.
 
-    config.json            what defines the run
-    environment.json       what it ran on: versions, device, threads, data, git commit
-    history.csv            a row an epoch
-    weights.safetensors    the trained model, in float16
-    evaluation.json        figures over the test images, of those very weights
-    reconstructions.png    test images (top row) and their reconstructions (bottom row), pixel by pixel
-    resume.pt, progress.json, .lock   only while the run is under way
+config.json            what defines the run
+environment.json       what it ran on: versions, device, threads, data, git commit
+history.csv            a row an epoch
+weights.safetensors    the trained model, in float16
+evaluation.json        figures over the test images, of those very weights
+reconstructions.png    test images over their reconstructions, pixel by pixel
+resume.pt, progress.json, .lock   only while the run is under way
 """
 
 import hashlib
@@ -38,7 +38,10 @@ from vqlib.errors import UserError
 from vqlib.models import VAE, VQVAE
 from vqlib.paths import ROOT
 
-FINISHED = ("config.json", "environment.json", "history.csv", "weights.safetensors", "evaluation.json")
+FINISHED = (
+    *("config.json", "environment.json", "history.csv"),
+    *("weights.safetensors", "evaluation.json"),
+)
 PACKAGES = ("torch", "torchvision", "numpy", "scikit-image", "pandas")
 
 
@@ -99,9 +102,7 @@ def load_run(path: str | Path) -> Run:
 
 def find_runs(folder: str | Path) -> list[Run]:
     """The finished runs in a folder of run folders, by model, then batch size, then seed."""
-    runs = [
-        load_run(path) for path in sorted(Path(folder).glob("*")) if is_finished(path)
-    ]
+    runs = [load_run(path) for path in sorted(Path(folder).glob("*")) if is_finished(path)]
     return sorted(runs, key=lambda r: (r.config.model, r.config.batch_size, r.config.seed))
 
 
@@ -201,7 +202,8 @@ def sole_writer(folder: Path) -> Iterator[None]:
         lock.acquire()
     except Timeout:
         holder = _read_holder(folder)
-        raise UserError(f"{folder} is being written by another process{holder}: wait for it, or stop it") from None
+        message = f"{folder} is being written by another process{holder}: wait for it, or stop it"
+        raise UserError(message) from None
     except OSError as error:
         raise UserError(f"{folder} cannot be written: {error.strerror}") from None
     try:

@@ -72,9 +72,11 @@ def _banded(taps: Tensor, length: int) -> Tensor:
 def _check(x: Tensor, y: Tensor, data_range: float) -> None:
     if x.ndim != 4 or x.shape != y.shape:
         raise UserError(
-            f"expected two batches (B, C, H, W) of one shape, got {tuple(x.shape)} and {tuple(y.shape)}"
+            f"expected two batches (B, C, H, W) of one shape, "
+            f"got {tuple(x.shape)} and {tuple(y.shape)}"
         )
     for name, images in (("x", x), ("y", y)):
         low, high = images.min().item(), images.max().item()
         if not (math.isfinite(low) and math.isfinite(high) and 0 <= low <= high <= data_range):
-            raise UserError(f"{name} has values from {low:g} to {high:g}, outside [0, {data_range:g}]")
+            span = f"from {low:g} to {high:g}, outside [0, {data_range:g}]"
+            raise UserError(f"{name} has values {span}")

@@ -1,4 +1,4 @@
-"""One training loop for both models; a run that is interrupted goes on where its last epoch ended."""
+"""One training loop for both models; an interrupted run goes on where its last epoch ended."""
 
 import math
 import time
@@ -14,7 +14,7 @@ from vqlib import evaluation
 from vqlib.config import TrainConfig
 from vqlib.errors import UserError
 from vqlib.images import Images, load_images, scale
-from vqlib.paths import RUNS, SHIPPED
+from vqlib.paths import RUNS, SHIPPED, shown
 from vqlib.progress import Progress
 from vqlib.runs import (
     Run,
@@ -60,7 +60,7 @@ def fit(
     folder = Path(results) / config.run_name
     for finished in [folder] if retrain else [folder, SHIPPED / config.run_name]:
         if is_finished(finished) and read_config(finished) == config:
-            print(f"{config.run_name}: finished, read from {finished}")
+            print(f"{config.run_name}: finished, read from {shown(finished)}")
             return load_run(finished)
     if images is None:
         images = load_images(config.dataset, config.limit)
@@ -228,7 +228,7 @@ class _LossMeans:
         bad = (~self.losses.isfinite()).nonzero()
         if len(bad):
             raise UserError(
-                f"{folder.name}: the loss is not finite at epoch {epoch}, step {bad[0].item() + 1}; "
+                f"{folder.name}: loss not finite at epoch {epoch}, step {bad[0].item() + 1}; "
                 f"{folder} holds the state after epoch {epoch - 1}. Try a lower learning rate."
             )
 

@@ -1,0 +1,36 @@
+PYTHON ?= python3
+PRESET ?= quick
+BIN := .venv/bin
+READY := .venv/ready
+
+.DEFAULT_GOAL := help
+.PHONY: report status test lab clean help
+
+report: $(READY)  ## run the study and make its figures and report PDF (PRESET=quick, smoke or paper; RETRAIN=1)
+	@$(BIN)/vqlib study $(PRESET) $(if $(RETRAIN),--retrain) $(if $(KEEP_GOING),--keep-going)
+
+status: $(READY)  ## which runs are under way: epoch, losses, time left
+	@$(BIN)/vqlib status
+
+test: $(READY)  ## all tests, the notebooks among them, and the smoke study end to end
+	$(BIN)/ruff check . && $(BIN)/ruff format --check .
+	$(BIN)/pytest -q
+	$(BIN)/pytest -q --nbval --nbval-current-env notebooks/
+
+lab: $(READY)  ## open the notebooks in JupyterLab
+	$(BIN)/jupyter lab --notebook-dir=notebooks
+
+clean:  ## remove the environment and all results that are not shipped
+	rm -rf .venv .snakemake .pytest_cache .ruff_cache *.egg-info
+	git clean -fdxq results figures report
+
+help:  ## this list
+	@sed -n 's/^\([a-z]*\):.*##/\1:/p' $(MAKEFILE_LIST) | awk -F: '{printf "  make %-8s %s\n", $$1, $$2}'
+
+$(READY): requirements.lock pyproject.toml
+	@echo "Setting up .venv (PyTorch is several hundred MB to some GB; only the first time)"
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed, this is " + sys.version.split()[0] + ": make PYTHON=/path/to/python3")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check --requirement requirements.lock
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --editable .
+	@touch $@

@@ -1,0 +1,96 @@
+"""Small data and small trained runs that several tests share; nothing here touches the network."""
+
+import os
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+from vqlib import Images, Run, TrainConfig, fit, load_images
+from vqlib.paths import ROOT
+
+MODELS = ("vae", "vqvae")
+SMALL = {  # a second or less an epoch
+    "vae": {"latent_dim": 16},
+    "vqvae": {
+        "num_hiddens": 16,
+        "num_residual_hiddens": 8,
+        "num_residual_layers": 1,
+        "num_embeddings": 32,
+        "embedding_dim": 8,
+    },
+}
+
+
+@pytest.fixture(autouse=True)
+def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A test that would download something finds the network gone."""
+
+    def refuse(*_args: object, **_kwargs: object) -> None:
+        raise urllib.error.URLError("no network in tests")
+
+    monkeypatch.setattr(urllib.request, "urlopen", refuse)
+
+
+@pytest.fixture(scope="session")
+def cifar10_root() -> Path:
+    """The folder that holds CIFAR-10's own; without it the test is skipped."""
+    root = Path(os.environ.get("VQLIB_DATA") or ROOT / "data")
+    if not (root / "cifar-10-batches-py").is_dir():
+        pytest.skip(f"CIFAR-10 is not in {root} (set VQLIB_DATA to have this tested)")
+    return root
+
+
+@pytest.fixture(scope="session")
+def photos() -> Images:
+    return load_images("photos")
+
+
+@pytest.fixture(scope="session")
+def few_photos(photos: Images) -> Images:
+    """100 for training, which batches of 32 do not divide, and 40 for testing."""
+    return Images("photos", photos.train[:100], photos.test[:40])
+
+
+@pytest.fixture(scope="session")
+def picture_folder(few_photos: Images, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """40 + 10 photographs as PNG files in train/ and test/, in two classes."""
+    root = tmp_path_factory.mktemp("pictures")
+    for split, count in (("train", 40), ("test", 10)):
+        for number, pixels in enumerate(getattr(few_photos, split)[:count]):
+            path = root / split / ("even", "odd")[number % 2] / f"{number:03}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(pixels.permute(1, 2, 0).numpy()).save(path)
+    return root
+
+
+@pytest.fixture(scope="session")
+def small_config() -> Callable[..., TrainConfig]:
+    """Makes a config of a small model on the photos."""
+
+    def make(model: str, **values: object) -> TrainConfig:
+        few = {"dataset": "photos", "batch_size": 32, "epochs": 3, "precision": "float32"}
+        return TrainConfig(**{"model": model, **few, **SMALL[model], **values})
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def small_runs(
+    few_photos: Images,
+    small_config: Callable[..., TrainConfig],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> dict[str, Run]:
+    """A finished, never interrupted run of each model. Copy a folder before changing it."""
+    results = tmp_path_factory.mktemp("runs")
+    return {model: fit(small_config(model), few_photos, results) for model in MODELS}
+
+
+@pytest.fixture
+def random_images() -> torch.Tensor:
+    """Float images (6, 3, 32, 32) in [0, 1]."""
+    return torch.rand(6, 3, 32, 32, generator=torch.Generator().manual_seed(0))

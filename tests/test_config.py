@@ -1,0 +1,240 @@
+"""What a training run may be called and what it is called."""
+
+from dataclasses import FrozenInstanceError, fields
+from pathlib import Path
+
+import pytest
+
+from vqlib import TrainConfig, UserError
+
+WHOLE = ("batch_size", "epochs", "seed", "limit", "latent_dim", "num_hiddens") + (
+    *("num_residual_hiddens", "num_residual_layers", "num_embeddings", "embedding_dim"),
+)
+REAL = ("learning_rate", "beta", "commitment_cost", "decay")
+TEXT = ("model", "dataset", "precision")
+POSITIVE = (
+    *("batch_size", "epochs", "learning_rate", "limit", "latent_dim", "num_hiddens"),
+    *("num_residual_hiddens", "num_embeddings", "embedding_dim"),
+)
+NOT_NEGATIVE = ("seed", "beta", "commitment_cost", "num_residual_layers", "decay")
+OTHER = {  # for each field a value that is not the default
+    "model": "vae",
+    "dataset": "photos",
+    "batch_size": 16,
+    "epochs": 2,
+    "learning_rate": 2e-4,
+    "seed": 1,
+    "limit": 5000,
+    "precision": "float32",
+    "latent_dim": 64,
+    "beta": 0.2,
+    "num_hiddens": 64,
+    "num_residual_hiddens": 16,
+    "num_residual_layers": 1,
+    "num_embeddings": 256,
+    "embedding_dim": 32,
+    "commitment_cost": 1.0,
+    "decay": 0.0,
+}
+
+
+def test_every_field_is_tested() -> None:
+    names = {field.name for field in fields(TrainConfig)}
+    assert set(WHOLE) | set(REAL) | set(TEXT) == names == set(OTHER)
+
+
+def refusal(**values: object) -> str:
+    with pytest.raises(UserError) as refused:
+        TrainConfig.from_dict(values)
+    message = str(refused.value)
+    assert "\n" not in message
+    return message
+
+
+@pytest.mark.parametrize("name", ["batchsize", "lr", "Model", "batch-size", ""])
+def test_unknown_name_is_refused_with_the_known_ones(name: str) -> None:
+    message = refusal(**{name: 1})
+    assert repr(name) in message
+    assert all(field.name in message for field in fields(TrainConfig))
+
+
+@pytest.mark.parametrize("name", WHOLE)
+@pytest.mark.parametrize("value", [1.5, "1.5", "many", True, False, [1], {}, float("nan"), "inf"])
+def test_what_is_no_whole_number_is_refused(name: str, value: object) -> None:
+    message = refusal(**{name: value})
+    assert message.startswith(name)
+    assert "whole number" in message
+    assert repr(value) in message
+
+
+@pytest.mark.parametrize("name", REAL)
+@pytest.mark.parametrize("value", ["fast", True, None, [0.1], float("nan"), "inf", float("-inf")])
+def test_what_is_no_number_is_refused(name: str, value: object) -> None:
+    message = refusal(**{name: value})
+    assert message.startswith(name)
+    assert "must be a number" in message
+    assert repr(value) in message
+
+
+@pytest.mark.parametrize("name", TEXT)
+@pytest.mark.parametrize("value", [1, None, True, ["vae"], b"vae"])
+def test_what_is_no_text_is_refused(name: str, value: object) -> None:
+    message = refusal(**{name: value})
+    assert message.startswith(name)
+    assert "must be text" in message
+
+
+@pytest.mark.parametrize("name", [name for name in WHOLE if name != "limit"])
+def test_only_limit_may_be_none(name: str) -> None:
+    assert refusal(**{name: None}).startswith(name)
+    assert TrainConfig(limit=None).limit is None
+
+
+@pytest.mark.parametrize("name", POSITIVE)
+@pytest.mark.parametrize("value", [0, -1, "0", "-3"])
+def test_what_must_be_positive_is(name: str, value: object) -> None:
+    message = refusal(**{name: value})
+    assert message.startswith(f"{name} must be above 0")
+
+
+@pytest.mark.parametrize("name", NOT_NEGATIVE)
+def test_what_must_not_be_negative_is_not(name: str) -> None:
+    message = refusal(**{name: -1})
+    assert message.startswith(name)
+    assert "-1" in message
+    assert getattr(TrainConfig.from_dict({name: 0}), name) == 0
+
+
+@pytest.mark.parametrize("decay", [1, 1.5])
+def test_decay_is_below_one(decay: float) -> None:
+    assert "decay must be at least 0 and below 1" in refusal(decay=decay)
+
+
+def test_a_vqvae_has_channels_enough_to_halve() -> None:
+    """The first convolution has num_hiddens // 2 channels."""
+    assert refusal(model="vqvae", num_hiddens=1).startswith("num_hiddens")
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"model": "gan"}, "unknown model 'gan': choose one of vae, vqvae"),
+        ({"model": "VAE"}, "unknown model 'VAE'"),
+        ({"model": ""}, "unknown model ''"),
+        ({"precision": "float16"}, "unknown precision 'float16'"),
+        ({"dataset": ""}, "dataset is empty"),
+    ],
+)
+def test_unknown_choice_is_refused(values: dict[str, object], said: str) -> None:
+    assert said in refusal(**values)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "expected"),
+    [
+        ("batch_size", "256", 256),
+        ("batch_size", " 12 ", 12),
+        ("batch_size", 64.0, 64),
+        ("epochs", "1e1", 10),
+        ("learning_rate", "1e-3", 0.001),
+        ("learning_rate", 1, 1.0),
+        ("decay", "0", 0.0),
+        ("limit", "5000", 5000),
+        ("limit", "none", None),
+        ("limit", "None", None),
+        ("limit", "", None),
+        ("dataset", Path("some/folder"), "some/folder"),
+    ],
+)
+def test_values_take_the_field_s_type(name: str, value: object, expected: object) -> None:
+    taken = getattr(TrainConfig.from_dict({name: value}), name)
+    assert taken == expected
+    assert type(taken) is type(expected)
+    assert TrainConfig.from_dict({name: value}) == TrainConfig.from_dict({name: expected})
+
+
+@pytest.mark.parametrize("seed", [2**53 + 1, str(2**53 + 1)])
+def test_large_whole_number_is_not_rounded(seed: object) -> None:
+    """Two seeds must not become one."""
+    try:
+        taken = TrainConfig(seed=seed).seed
+    except UserError as refused:
+        assert str(refused).startswith("seed")  # to refuse it is as good
+    else:
+        assert taken == 2**53 + 1
+
+
+def test_seed_beyond_torch_s_is_refused() -> None:
+    assert refusal(seed=10**18).startswith("seed")
+
+
+def test_defaults_are_those_of_the_report() -> None:
+    config = TrainConfig()
+    assert (config.epochs, config.learning_rate) == (40, 5e-4)
+    assert (config.num_embeddings, config.embedding_dim) == (512, 64)
+    assert (config.num_hiddens, config.num_residual_hiddens) == (128, 32)
+    assert (config.latent_dim, config.commitment_cost, config.decay) == (128, 0.25, 0.99)
+
+
+def test_cannot_be_changed() -> None:
+    config = TrainConfig()
+    with pytest.raises(FrozenInstanceError):
+        config.epochs = 3
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ({"batch_size": 256}, "vqvae-cifar10-b256-e40-s0"),
+        ({"model": "vae", "dataset": "photos", "epochs": 2, "seed": 3}, "vae-photos-b64-e2-s3"),
+        ({"limit": 5000, "decay": 0}, "vqvae-cifar10-b64-e40-s0-limit5000-decay0.0"),
+        ({"learning_rate": 1e-3}, "vqvae-cifar10-b64-e40-s0-learning_rate0.001"),
+    ],
+)
+def test_run_name(values: dict[str, object], expected: str) -> None:
+    assert TrainConfig.from_dict(values).run_name == expected
+
+
+@pytest.mark.parametrize("name", OTHER)
+def test_runs_that_differ_have_different_names(name: str) -> None:
+    """In any one field: two runs never share a folder."""
+    assert TrainConfig.from_dict({name: OTHER[name]}).run_name != TrainConfig().run_name
+
+
+def test_folders_have_different_names(tmp_path: Path) -> None:
+    names = [
+        TrainConfig(dataset=str(tmp_path / folder)).run_name
+        for folder in ("a/cats", "b/cats", "a/Cats", "a/cats 2", "cifar10", "...", "Kätzchen")
+    ]
+    assert len(set(names)) == len(names)
+    for name in names:
+        assert name.isascii()
+        assert not set(name) & set("/\\ :*?\"<>|'")
+
+
+@pytest.mark.parametrize("dataset", ["~nosuchuser/pictures", "a\0b"])
+def test_impossible_folder_is_no_crash(dataset: str) -> None:
+    """It has a name or is refused; which of the two does not matter."""
+    try:
+        assert TrainConfig(dataset=dataset).run_name.startswith("vqvae-")
+    except UserError as refused:
+        assert "dataset" in str(refused)
+
+
+def test_folder_is_the_same_run_from_anywhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However its path is written, a folder gives one run, not two that collide."""
+    (tmp_path / "pictures").mkdir()
+    monkeypatch.chdir(tmp_path)
+    ways = [str(tmp_path / "pictures"), "pictures", "./pictures/"]
+    configs = [TrainConfig(dataset=way) for way in ways]
+    assert len({config.run_name for config in configs}) == 1
+    assert configs[0] == configs[1] == configs[2]
+
+
+@pytest.mark.parametrize("name", OTHER)
+def test_dict_roundtrip(name: str) -> None:
+    config = TrainConfig.from_dict({name: OTHER[name]})
+    assert TrainConfig.from_dict(config.to_dict()) == config
+    assert config.to_dict()[name] == OTHER[name]

@@ -1,0 +1,270 @@
+"""The models: sizes as published, losses against torch.distributions and NumPy."""
+
+import copy
+import math
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.distributions import Normal, kl_divergence
+
+from vqlib import VAE, VQVAE
+from vqlib.models import ResidualStack
+
+
+def seeded(make: type[nn.Module], **options: float) -> nn.Module:
+    with torch.random.fork_rng([]):
+        torch.manual_seed(0)
+        return make(**options)
+
+
+@pytest.fixture(params=[VAE, VQVAE], ids=["vae", "vqvae"])
+def model(request: pytest.FixtureRequest) -> nn.Module:
+    return seeded(request.param)
+
+
+@pytest.fixture
+def spread_vqvae(random_images: Tensor) -> VQVAE:
+    """A VQ-VAE whose codes lie among its encoder's outputs, so that many are in use."""
+    model = seeded(VQVAE, num_embeddings=64).eval()
+    with torch.no_grad():
+        vectors = model.encode(random_images).permute(0, 2, 3, 1).reshape(-1, 64)
+        model.quantizer.codebook.copy_(vectors[::6])
+    assert model.codes(random_images).unique().numel() > 32
+    return model
+
+
+# --- VAE -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("beta", [1.0, 0.2, 0.0])
+def test_vae_loss_is_the_negative_evidence_lower_bound(random_images: Tensor, beta: float) -> None:
+    """Decoder variance 1/2; the constant of its log-likelihood, log(π)/2 a pixel, is left out."""
+    model = seeded(VAE, beta=beta)
+    with torch.no_grad():
+        model.encoder[-1].weight.mul_(20)  # a KL that is not next to nothing
+    x = random_images
+    with torch.no_grad():
+        mean, log_variance = model.encode(x)
+        torch.manual_seed(1)
+        posterior = Normal(mean.double(), (log_variance.double() / 2).exp())
+        z = posterior.mean + posterior.stddev * torch.randn_like(mean)
+        likelihood = Normal(model.decode(z.float()).double(), math.sqrt(0.5))
+        nll = -likelihood.log_prob(x.double()).sum((1, 2, 3)).mean()
+        reconstruction = nll.item() - 3 * 32 * 32 * math.log(math.pi) / 2
+        kl = kl_divergence(posterior, Normal(0.0, 1.0)).sum(1).mean().item()
+    assert kl > 1
+
+    torch.manual_seed(1)
+    terms = {name: value.item() for name, value in model.loss(x).items()}
+
+    assert terms["reconstruction"] == pytest.approx(reconstruction, rel=1e-5)
+    assert terms["kl"] == pytest.approx(kl, rel=1e-5)
+    assert terms["loss"] == pytest.approx(reconstruction + beta * kl, rel=1e-5)
+
+
+def test_vae_draws_new_noise_for_every_image_and_call(random_images: Tensor) -> None:
+    model = seeded(VAE)
+    drawn = []
+    model.decoder.register_forward_pre_hook(lambda _module, inputs: drawn.append(inputs[0]))
+    model.loss(random_images[:1].expand(6, -1, -1, -1))
+    model.loss(random_images[:1].expand(6, -1, -1, -1))
+    latents = torch.cat(drawn)
+    assert latents.unique(dim=0).shape == (12, 128)
+
+
+def test_vae_has_four_convolutions_down_and_four_up() -> None:
+    model = seeded(VAE)
+    down = [m for m in model.modules() if isinstance(m, nn.Conv2d)]
+    up = [m for m in model.modules() if isinstance(m, nn.ConvTranspose2d)]
+    assert [m.stride for m in down] == [(2, 2)] * 4
+    assert [m.stride for m in up] == [(2, 2)] * 4
+
+
+def test_vae_sizes(random_images: Tensor) -> None:
+    model = seeded(VAE)
+    mean, log_variance = model.encode(random_images)
+    assert mean.shape == log_variance.shape == (6, 128)
+    assert model.decode(mean).shape == (6, 3, 32, 32)
+    assert model.codes(random_images) is None
+    assert seeded(VAE, latent_dim=7).encode(random_images)[0].shape == (6, 7)
+
+
+def test_vae_reconstructs_the_posterior_mean(random_images: Tensor) -> None:
+    model = seeded(VAE)
+    expected = model.decode(model.encode(random_images)[0]).clamp(0, 1)
+    assert torch.equal(model.reconstruct(random_images), expected)
+
+
+# --- VQ-VAE --------------------------------------------------------------------------------
+
+
+def test_vqvae_sizes_are_those_of_the_paper(random_images: Tensor) -> None:
+    model = seeded(VQVAE)
+    z_e, codes = model.encode(random_images), model.codes(random_images)
+    assert z_e.shape == (6, 64, 8, 8)
+    assert codes.shape == (6, 8, 8)
+    assert codes.dtype == torch.int64
+    assert model.quantizer.codebook.shape == (512, 64)
+    assert model.decode(z_e).shape == (6, 3, 32, 32)
+
+
+def test_vqvae_has_the_paper_s_layers() -> None:
+    """Two stride-2 convolutions of 4×4, two residual blocks of 3×3 and 1×1; the mirror image."""
+    model = seeded(VQVAE)
+    for half, kind in ((model.encoder, nn.Conv2d), (model.decoder, nn.ConvTranspose2d)):
+        strided = [m for m in half.modules() if isinstance(m, kind) and m.stride == (2, 2)]
+        assert [m.kernel_size for m in strided] == [(4, 4)] * 2
+        blocks = [
+            block for m in half.modules() if isinstance(m, ResidualStack) for block in m.blocks
+        ]
+        convolutions = [[m for m in b if isinstance(m, nn.Conv2d)] for b in blocks]
+        assert [[m.kernel_size for m in pair] for pair in convolutions] == [[(3, 3), (1, 1)]] * 2
+        assert [[m.out_channels for m in pair] for pair in convolutions] == [[32, 128]] * 2
+
+
+@pytest.mark.parametrize("decay", [0.99, 0.0])
+def test_vqvae_loss_is_equation_3(random_images: Tensor, decay: float) -> None:
+    options = {"decay": decay, "commitment_cost": 0.7, "data_variance": 0.08}
+    model = seeded(VQVAE, **options).eval()
+    with torch.no_grad():
+        z_e = model.encode(random_images)
+        z_q = model.quantizer.lookup(model.codes(random_images))
+        x_hat = model.decode(z_q).double().numpy()
+    distance = np.mean((z_e.double().numpy() - z_q.detach().double().numpy()) ** 2)
+    mse = np.mean((random_images.double().numpy() - x_hat) ** 2)
+
+    terms = {name: value.item() for name, value in model.loss(random_images).items()}
+
+    assert terms["reconstruction"] == pytest.approx(mse / 0.08, rel=1e-5)
+    assert terms["commitment"] == pytest.approx(distance, rel=1e-5)
+    expected = mse / 0.08 + 0.7 * distance
+    if decay == 0:
+        assert terms["codebook"] == pytest.approx(distance, rel=1e-5)
+        expected += distance
+    assert terms["loss"] == pytest.approx(expected, rel=1e-5)
+    assert set(terms) == {"loss", "reconstruction", "commitment"} | (
+        {"codebook"} if decay == 0 else set()
+    )
+
+
+def test_reconstruction_error_reaches_the_encoder_through_the_quantizer(
+    random_images: Tensor,
+) -> None:
+    """Without commitment the encoder gets the decoder's gradient as if it were the code."""
+    model = seeded(VQVAE, commitment_cost=0.0).eval()
+    model.loss(random_images)["loss"].backward()
+    received = [p.grad.clone() for p in model.encoder.parameters()]
+    assert all(gradient.any() for gradient in received)
+
+    model.zero_grad()
+    z_q = model.quantizer.lookup(model.codes(random_images)).requires_grad_()
+    F.mse_loss(model.decode(z_q), random_images).backward()
+    model.encode(random_images).backward(z_q.grad)
+    for gradient, parameter in zip(received, model.encoder.parameters(), strict=True):
+        torch.testing.assert_close(gradient, parameter.grad, rtol=1e-4, atol=1e-8)
+
+
+def test_reconstruction_is_decoded_from_codes_alone(
+    spread_vqvae: VQVAE, random_images: Tensor
+) -> None:
+    codes = spread_vqvae.codes(random_images)
+    assert torch.equal(spread_vqvae.decode_codes(codes), spread_vqvae.reconstruct(random_images))
+
+
+def test_codes_are_float32_decisions_under_autocast(
+    spread_vqvae: VQVAE, random_images: Tensor
+) -> None:
+    """Whatever the encoder computes in, its output is assigned in float32."""
+    with torch.autocast("cpu", torch.bfloat16), torch.no_grad():
+        z_e = spread_vqvae.encode(random_images)
+        codes = spread_vqvae.codes(random_images)
+        reconstruction = spread_vqvae.reconstruct(random_images)
+        from_float32_codes = spread_vqvae.decode_codes(spread_vqvae.quantizer(z_e).codes)
+    assert torch.equal(codes, spread_vqvae.quantizer.nearest(z_e))
+    assert torch.equal(reconstruction, from_float32_codes)
+
+
+def test_residual_block_leaves_the_skip_path_alone() -> None:
+    """h + f(relu(h)), not relu(h) + f(relu(h)), as an in-place ReLU would make it."""
+    stack = seeded(ResidualStack, num_hiddens=8, num_residual_hiddens=4, num_residual_layers=2)
+    h = torch.randn(2, 8, 5, 5, generator=torch.Generator().manual_seed(0))
+    kept = h.clone()
+    expected = h
+    for block in stack.blocks:
+        wide, narrow = (m for m in block if isinstance(m, nn.Conv2d))
+        inner = F.conv2d(F.relu(expected), wide.weight, wide.bias, padding=1)
+        expected = expected + F.conv2d(F.relu(inner), narrow.weight, narrow.bias)
+    torch.testing.assert_close(stack(h), F.relu(expected))
+    assert torch.equal(h, kept)
+
+
+# --- both ----------------------------------------------------------------------------------
+
+
+def test_reconstruct_is_deterministic_and_stays_in_range(
+    model: nn.Module, random_images: Tensor
+) -> None:
+    with torch.no_grad():
+        model.decoder[-1].weight.mul_(1000)  # far outside [0, 1] before it is clipped
+    first = model.reconstruct(random_images)
+    assert torch.equal(first, model.reconstruct(random_images))
+    assert first.shape == random_images.shape
+    assert first.dtype == torch.float32
+    assert not first.requires_grad
+    assert first.min() == 0
+    assert first.max() == 1
+
+
+def test_reconstruct_is_float32_under_autocast(model: nn.Module, random_images: Tensor) -> None:
+    with torch.autocast("cpu", torch.bfloat16):
+        assert model.reconstruct(random_images).dtype == torch.float32
+
+
+def test_reconstruct_changes_nothing_in_training_mode(
+    model: nn.Module, random_images: Tensor
+) -> None:
+    before = copy.deepcopy(model.state_dict())
+    expected = model.eval().reconstruct(random_images)
+    assert torch.equal(model.train().reconstruct(random_images), expected)
+    after = model.state_dict()
+    assert all(torch.equal(after[name], value) for name, value in before.items())
+
+
+def test_an_image_s_reconstruction_does_not_depend_on_its_batch(
+    model: nn.Module, random_images: Tensor
+) -> None:
+    together, alone = model.reconstruct(random_images), model.reconstruct(random_images[2:3])
+    torch.testing.assert_close(together[2:3], alone, rtol=0, atol=1e-5)
+
+
+def test_loss_gives_every_parameter_a_gradient(model: nn.Module, random_images: Tensor) -> None:
+    model.loss(random_images)["loss"].backward()
+    for name, parameter in model.named_parameters():
+        assert parameter.grad is not None, name
+        assert parameter.grad.any(), name
+
+
+def test_loss_does_not_alter_the_images(model: nn.Module, random_images: Tensor) -> None:
+    kept = random_images.clone()
+    model.loss(random_images)
+    model.reconstruct(random_images)
+    assert torch.equal(random_images, kept)
+
+
+METHODS = [
+    *((VAE, method) for method in ("encode", "loss", "reconstruct")),
+    *((VQVAE, method) for method in ("encode", "loss", "reconstruct", "codes")),
+]
+
+
+@pytest.mark.parametrize("shape", [(2, 1, 32, 32), (2, 3, 28, 28), (2, 32, 32, 3), (3, 32, 32)])
+@pytest.mark.parametrize(("kind", "method"), METHODS)
+def test_wrong_shape_is_refused_with_the_shape_expected(
+    kind: type[nn.Module], method: str, shape: tuple[int, ...]
+) -> None:
+    with pytest.raises(ValueError, match=r"\(B, 3, 32, 32\)") as refused:
+        getattr(seeded(kind), method)(torch.zeros(shape))
+    assert str(shape) in str(refused.value)

@@ -1,0 +1,241 @@
+"""The quantizer, against NumPy in float64."""
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from vqlib import VectorQuantizer
+
+
+def normal(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def seeded_quantizer(*args: float, **kwargs: float) -> VectorQuantizer:
+    with torch.random.fork_rng([]):
+        torch.manual_seed(0)
+        return VectorQuantizer(*args, **kwargs)
+
+
+def as_rows(z: Tensor) -> np.ndarray:
+    """(B, D, H, W) as float64 (B·H·W, D)."""
+    z = z.detach().double().numpy()
+    return np.moveaxis(z, 1, 3).reshape(-1, z.shape[1])
+
+
+def squared_distances(z: Tensor, codebook: Tensor) -> np.ndarray:
+    """Of each vector to each code, in float64: (B·H·W, K)."""
+    differences = as_rows(z)[:, None] - codebook.detach().double().numpy()
+    return (differences**2).sum(2)
+
+
+def test_code_is_the_nearest_one() -> None:
+    quantizer = seeded_quantizer(512, 64).eval()
+    z = 0.3 * normal(4, 64, 8, 8)
+    nearest_two = np.sort(squared_distances(z, quantizer.codebook), axis=1)[:, :2]
+    assert (np.diff(nearest_two) > 1e-4).all()  # no tie that float32 could break either way
+
+    codes = quantizer(z).codes
+
+    expected = squared_distances(z, quantizer.codebook).argmin(1)
+    assert codes.shape == (4, 8, 8)
+    np.testing.assert_array_equal(codes.numpy().ravel(), expected)
+
+
+def test_code_is_the_nearest_one_exactly_where_float32_is_exact() -> None:
+    """With small whole numbers no rounding is involved: not the least distance is excused."""
+    quantizer = seeded_quantizer(200, 16).eval()
+    quantizer.codebook.copy_((4 * normal(200, 16)).round())
+    z = (4 * normal(5, 16, 6, 7, seed=1)).round()
+    distances = squared_distances(z, quantizer.codebook)
+
+    chosen = quantizer.nearest(z).numpy().ravel()
+
+    np.testing.assert_array_equal(distances[np.arange(len(chosen)), chosen], distances.min(1))
+
+
+def test_z_q_holds_the_chosen_vectors_at_their_positions() -> None:
+    quantizer = seeded_quantizer(32, 8).eval()
+    z = normal(2, 8, 3, 5)
+    out = quantizer(z)
+    for image in range(2):
+        for row in range(3):
+            for column in range(5):
+                torch.testing.assert_close(
+                    out.z_q[image, :, row, column],
+                    quantizer.codebook[out.codes[image, row, column]],
+                )
+
+
+def test_memory_format_does_not_matter() -> None:
+    quantizer = seeded_quantizer(64, 16).eval()
+    z = normal(3, 16, 4, 4)
+    plain, channels_last = quantizer(z), quantizer(z.to(memory_format=torch.channels_last))
+    assert torch.equal(plain.codes, channels_last.codes)
+    assert torch.equal(plain.z_q, channels_last.z_q)
+
+
+def test_codes_to_vectors_to_codes_roundtrip() -> None:
+    quantizer = seeded_quantizer(64, 16).eval()
+    codes = torch.arange(64).view(1, 8, 8)
+    assert torch.equal(quantizer.nearest(quantizer.lookup(codes)), codes)
+
+
+def test_codebook_follows_the_moving_averages() -> None:
+    """Equations 6-8 over several steps; epsilon is large, so that misplaced smoothing shows."""
+    k, d, decay, epsilon = 16, 4, 0.9, 0.5
+    quantizer = seeded_quantizer(k, d, decay=decay, epsilon=epsilon).train()
+    codebook = quantizer.codebook.double().numpy().copy()
+    counts, sums = np.ones(k), codebook.copy()
+    for step in range(8):
+        z = normal(3, d, 4, 4, seed=step)
+        rows = as_rows(z)
+        codes = ((rows[:, None] - codebook) ** 2).sum(2).argmin(1)
+        one_hot = np.eye(k)[codes]
+        counts = decay * counts + (1 - decay) * one_hot.sum(0)
+        sums = decay * sums + (1 - decay) * one_hot.T @ rows
+        smoothed = (counts + epsilon) / (counts.sum() + k * epsilon) * counts.sum()
+        codebook = sums / smoothed[:, None]
+
+        out = quantizer(z)
+
+        np.testing.assert_array_equal(out.codes.numpy().ravel(), codes)
+        np.testing.assert_allclose(quantizer.ema_counts, counts, rtol=1e-5)
+        np.testing.assert_allclose(quantizer.ema_sums, sums, rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(quantizer.codebook, codebook, rtol=1e-5, atol=1e-6)
+
+
+def test_quantizes_with_the_codebook_before_the_update() -> None:
+    quantizer = seeded_quantizer(16, 4, decay=0.5).train()
+    before = quantizer.codebook.clone()
+    out = quantizer(3 * normal(4, 4, 8, 8))
+    assert not torch.equal(quantizer.codebook, before)
+    expected = before[out.codes].permute(0, 3, 1, 2)
+    torch.testing.assert_close(out.z_q, expected, rtol=0, atol=1e-5)
+
+
+def test_codebook_is_frozen_in_evaluation() -> None:
+    quantizer = seeded_quantizer(16, 4).eval()
+    before = {name: value.clone() for name, value in quantizer.state_dict().items()}
+    quantizer(normal(4, 4, 8, 8))
+    after = quantizer.state_dict()
+    assert set(before) == {"codebook", "ema_counts", "ema_sums"}
+    assert all(torch.equal(after[name], value) for name, value in before.items())
+
+
+def test_codebook_moves_by_averages_alone_not_by_gradient() -> None:
+    assert list(seeded_quantizer(16, 4).parameters()) == []
+
+
+def test_missed_code_keeps_its_place() -> None:
+    """All vectors lie at one code; 300 steps later the others are where they were."""
+    quantizer = seeded_quantizer(32, 8).train()
+    before = quantizer.codebook.clone()
+    z = before[5].view(1, 8, 1, 1).expand(4, 8, 8, 8)
+    for _ in range(300):
+        assert (quantizer(z).codes == 5).all()
+    after = quantizer.codebook
+    cosine = nn.functional.cosine_similarity(before, after)
+    torch.testing.assert_close(cosine, torch.ones(32), rtol=0, atol=1e-5)
+    torch.testing.assert_close(after.norm(dim=1), before.norm(dim=1), rtol=1e-2, atol=0)
+
+
+@pytest.mark.parametrize("decay", [0.99, 0.0])
+def test_gradient_passes_straight_through(decay: float) -> None:
+    quantizer = seeded_quantizer(32, 8, decay=decay).train()
+    z = normal(2, 8, 4, 4).requires_grad_()
+    gradient = normal(2, 8, 4, 4, seed=1)
+    quantizer(z).z_q.backward(gradient)
+    assert torch.equal(z.grad, gradient)
+
+
+def test_commitment_is_the_mean_squared_distance() -> None:
+    quantizer = seeded_quantizer(32, 8).eval()
+    z = normal(4, 8, 4, 4)
+    expected = squared_distances(z, quantizer.codebook).min(1).mean() / 8
+    assert quantizer(z).commitment.item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_commitment_does_not_grow_with_the_batch() -> None:
+    quantizer = seeded_quantizer(32, 8).eval()
+    z = normal(4, 8, 4, 4)
+    once, twice = quantizer(z).commitment, quantizer(torch.cat([z, z])).commitment
+    torch.testing.assert_close(once, twice, rtol=1e-6, atol=0)
+
+
+@pytest.mark.parametrize("decay", [0.99, 0.0])
+def test_commitment_moves_the_encoder_towards_the_codes(decay: float) -> None:
+    quantizer = seeded_quantizer(32, 8, decay=decay).eval()
+    z = normal(2, 8, 4, 4).requires_grad_()
+    out = quantizer(z)
+    out.commitment.backward()
+    expected = 2 * (z - quantizer.lookup(out.codes)).detach() / z.numel()
+    torch.testing.assert_close(z.grad, expected, rtol=1e-5, atol=1e-8)
+    assert all(parameter.grad is None for parameter in quantizer.parameters())
+
+
+def test_without_averages_the_codebook_learns_by_gradient() -> None:
+    """decay = 0: the second term of equation 3 moves the codes used, and nothing else."""
+    quantizer = seeded_quantizer(32, 8, decay=0.0).train()
+    z = normal(2, 8, 4, 4).requires_grad_()
+    out = quantizer(z)
+    out.codebook_loss.backward()
+
+    rows, codes = as_rows(z), out.codes.numpy().ravel()
+    codebook = quantizer.codebook.detach().double().numpy()
+    expected = np.zeros_like(codebook)
+    np.add.at(expected, codes, 2 * (codebook[codes] - rows) / rows.size)
+    np.testing.assert_allclose(quantizer.codebook.grad, expected, rtol=1e-5, atol=1e-8)
+    assert z.grad is None or not z.grad.any()
+    assert set(quantizer.state_dict()) == {"codebook"}
+
+
+def test_without_averages_the_forward_pass_moves_nothing() -> None:
+    quantizer = seeded_quantizer(32, 8, decay=0.0).train()
+    before = quantizer.codebook.detach().clone()
+    quantizer(normal(2, 8, 4, 4))
+    assert torch.equal(quantizer.codebook, before)
+
+
+@pytest.mark.parametrize("call", ["forward", "nearest"])
+def test_arithmetic_is_float32_under_autocast(call: str) -> None:
+    quantizer = seeded_quantizer(512, 64).eval()
+    z = 0.3 * normal(16, 64, 8, 8)
+
+    def codes() -> Tensor:
+        return quantizer(z).codes if call == "forward" else quantizer.nearest(z)
+
+    in_float32 = codes()
+    with torch.autocast("cpu", torch.bfloat16):
+        under_autocast = codes()
+    scores = as_rows(z).astype(np.float32) @ quantizer.codebook.T.numpy()
+    rounded = torch.from_numpy(scores).bfloat16().float() - quantizer.codebook.square().sum(1) / 2
+    assert (rounded.argmax(1) != in_float32.flatten()).any()  # bfloat16 would have shown
+    assert torch.equal(under_autocast, in_float32)
+
+
+def test_training_is_float32_under_autocast() -> None:
+    """The averages, too, are the same with autocast as without."""
+    plain, autocast = seeded_quantizer(64, 16).train(), seeded_quantizer(64, 16).train()
+    z = normal(8, 16, 8, 8)
+    expected = plain(z)
+    with torch.autocast("cpu", torch.bfloat16):
+        out = autocast(z)
+    for name, value in plain.state_dict().items():
+        assert torch.equal(autocast.state_dict()[name], value), name
+    assert out.z_q.dtype == torch.float32
+    assert all(torch.equal(a, b) for a, b in zip(out, expected, strict=True))
+
+
+def test_bfloat16_input_is_quantized_in_float32() -> None:
+    quantizer = seeded_quantizer(512, 64).eval()
+    z = (0.3 * normal(16, 64, 8, 8)).bfloat16()
+    assert torch.equal(quantizer(z).codes, quantizer(z.float()).codes)
+
+
+@pytest.mark.parametrize("shape", [(2, 7, 4, 4), (2, 4, 4, 8), (2, 8, 4), (8,)])
+def test_wrong_shape_is_refused_with_the_shape_expected(shape: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match=r"\(B, 8, H, W\)") as refused:
+        seeded_quantizer(16, 8)(torch.zeros(shape))
+    assert str(shape) in str(refused.value)

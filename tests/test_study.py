@@ -1,0 +1,111 @@
+"""Presets and summaries."""
+
+import pandas as pd
+import pytest
+
+from vqlib import UserError, study
+from vqlib.study import SUMMARY_COLUMNS, Study, load_study, load_summary, summarise
+
+
+@pytest.fixture
+def preset(tmp_path, monkeypatch):
+    """Writes a preset named `mine` in a project of its own, and returns its name."""
+    monkeypatch.setattr(study, "ROOT", tmp_path)
+    (tmp_path / "presets").mkdir()
+
+    def write(text):
+        (tmp_path / "presets" / "mine.yaml").write_text(text)
+        return "mine"
+
+    return write
+
+
+GOOD = "dataset: photos\nmodels: [vae, vqvae]\nbatch_sizes: [16, 64]\nseeds: [0, 1]\nepochs: 3\n"
+
+
+def test_the_paper_preset_is_the_study_of_the_report():
+    paper = load_study("paper", dataset="photos")  # the data need not be here
+    runs = {(c.model, c.batch_size) for c in paper.configs}
+    assert runs == {(m, b) for m in ("vae", "vqvae") for b in (16, 32, 64, 128, 256)}
+    assert {(c.epochs, c.learning_rate, c.limit) for c in paper.configs} == {(40, 5e-4, None)}
+
+
+def test_a_preset_is_every_model_at_every_batch_size_and_seed(preset):
+    configs = load_study(preset(GOOD)).configs
+    assert len(configs) == len({c.run_name for c in configs}) == 8
+    assert {c.epochs for c in configs} == {3}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (GOOD + "epoch: 3\n", "unknown parameter 'epoch'"),
+        (GOOD + "results: elsewhere\n", "unknown parameter 'results'"),
+        (GOOD.replace("epochs: 3", "epochs: 0"), "epochs must be above 0, got 0"),
+        (GOOD.replace("[16, 64]", "[16, -1]"), "batch_size must be above 0, got -1"),
+        (GOOD.replace("[16, 64]", "16"), "batch_sizes must be a list"),
+        (GOOD.replace("vae, vqvae", "gan"), "unknown model 'gan'"),
+        (GOOD.replace("seeds: [0, 1]", "seeds: []"), "seeds must be a list"),
+        (GOOD + "learning_rate: fast\n", "learning_rate must be a number"),
+        ("models: [vae", "not valid YAML"),
+        ("- vae", "must hold names and values"),
+    ],
+)
+def test_a_bad_preset_is_refused_before_anything_runs(preset, text, message):
+    with pytest.raises(UserError, match=message) as error:
+        load_study(preset(text))
+    assert "mine.yaml" in str(error.value)
+
+
+def test_an_unknown_preset_names_those_there_are():
+    with pytest.raises(UserError, match="unknown preset 'papr': choose one of paper, quick, smoke"):
+        load_study("papr")
+
+
+def test_a_parameter_of_one_model_goes_to_that_model_only(preset):
+    configs = load_study(preset(GOOD + "num_embeddings: 64\nbeta: 0.5\n")).configs
+    assert {c.num_embeddings for c in configs if c.model == "vqvae"} == {64}
+    assert {c.beta for c in configs if c.model == "vae"} == {0.5}
+    assert {c.beta for c in configs if c.model == "vqvae"} == {1.0}
+
+
+def test_a_run_notebook_gets_exactly_its_run(preset, tmp_path):
+    mine = load_study(preset(GOOD + "limit: 100\n"))
+    arguments = mine.arguments("vqvae-photos-b64-e3-s1-limit100")
+    assert arguments["batch_size"] == 64
+    assert arguments["seed"] == 1
+    assert arguments["limit"] == 100
+    assert arguments["results"] == str(tmp_path / "results" / "mine")
+    assert "beta" not in arguments
+
+
+def test_summary_says_what_the_runs_say(small_runs):
+    summary = summarise(list(small_runs.values())).set_index("model")
+    for model, run in small_runs.items():
+        row, last = summary.loc[model], run.history.iloc[-1]
+        assert row["test_ssim"] == run.evaluation["test_ssim"]
+        assert row["train_reconstruction_loss"] == last["reconstruction"]
+        assert row["steps"] == last["steps"]
+        assert row["seconds"] == pytest.approx(run.history["seconds"].sum(), abs=0.1)
+    assert pd.isna(summary.loc["vae", "perplexity"])
+
+
+def test_summary_begins_with_the_fixed_columns(small_runs):
+    fixed = (
+        "model batch_size seed epochs steps precision device train_loss "
+        "train_reconstruction_loss test_mse test_nmse test_psnr test_ssim perplexity seconds"
+    )
+    assert list(SUMMARY_COLUMNS)[:15] == fixed.split()
+    assert list(summarise([small_runs["vae"]]).columns) == list(SUMMARY_COLUMNS)
+
+
+def test_a_folder_without_runs_says_what_to_do(tmp_path):
+    with pytest.raises(UserError, match="holds no finished runs: train some"):
+        load_summary(tmp_path)
+
+
+def test_the_full_study_owns_the_projects_figures_and_report():
+    paper, quick = Study("paper", []), Study("quick", [])
+    assert paper.report.parts[-2:] == ("report", "report.pdf")
+    assert quick.report.parts[-3:] == ("results", "quick", "report.pdf")
+    assert paper.figures != quick.figures

@@ -1,0 +1,225 @@
+"""The study's figures, each a function from data to a matplotlib `Figure`.
+
+Colours are told apart by colour-blind readers and in grey print; markers and labels say the same.
+"""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+import torch
+from matplotlib import ticker
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from torch import Tensor
+
+MODEL_NAMES = {"vae": "VAE", "vqvae": "VQ-VAE"}
+MODEL_STYLES = {  # Okabe & Ito's palette
+    "vae": {"color": "#D55E00", "marker": "s"},
+    "vqvae": {"color": "#0072B2", "marker": "o"},
+}
+TERM_NAMES = {"loss": "total", "kl": "KL"}
+STYLE = {
+    "font.size": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": "#dddddd",
+    "legend.frameon": False,
+    "lines.linewidth": 1.6,
+    "lines.markersize": 5,
+    "savefig.dpi": 200,
+    "pdf.fonttype": 42,
+}
+
+
+def image_grid(rows: Mapping[str, Tensor], width: float = 6.5) -> Figure:
+    """Rows of images with a label each.
+
+    Args:
+        rows: label to images, each uint8 or in [0, 1], (N, 3, H, W), the same N for all.
+        width: of the figure, in inches.
+    """
+    count = max(len(images) for images in rows.values())
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(width, 0.12 + width * 0.88 / count * len(rows)))
+        axes = figure.subplots(len(rows), 1, squeeze=False)[:, 0]
+        for axis, (label, images) in zip(axes, rows.items(), strict=True):
+            axis.imshow(_strip(images), interpolation="nearest")
+            axis.set_ylabel(label, rotation=0, ha="right", va="center")
+            axis.set(xticks=[], yticks=[])
+            axis.grid(False)
+            axis.spines[:].set_visible(False)
+        figure.subplots_adjust(left=0.11, right=0.995, top=0.99, bottom=0.01, hspace=0.04)
+    return figure
+
+
+def metric_by_batch_size(
+    summary: pd.DataFrame,
+    metric: str = "test_ssim",
+    label: str = "SSIM on test images",
+    claims: Mapping[str, float] | None = None,
+) -> Figure:
+    """A metric of each run against its batch size; seeds as points, their mean as a line.
+
+    Args:
+        summary: a row a run, as `load_summary` gives it.
+        metric: a column of it.
+        label: of the vertical axis.
+        claims: model to a value claimed for it, drawn as a dotted line.
+    """
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(4.8, 3.2), layout="constrained")
+        axis = figure.subplots()
+        for model, rows in summary.groupby("model"):
+            style, name = MODEL_STYLES[model], MODEL_NAMES[model]
+            means = rows.groupby("batch_size")[metric].mean()
+            axis.plot(means.index, means, label=name, **style)
+            axis.plot(rows["batch_size"], rows[metric], ls="", alpha=0.5, **style)
+            if claims:
+                axis.axhline(claims[model], ls=":", color=style["color"])
+                axis.annotate(
+                    f"{name} in the original report", (0.02, claims[model]), xytext=(0, 3),
+                    xycoords=("axes fraction", "data"), textcoords="offset points",
+                    color=style["color"], fontsize=8,
+                )  # fmt: skip
+        _batch_size_axis(axis, summary["batch_size"])
+        axis.set_ylabel(label)
+        axis.legend(loc="best")
+    return figure
+
+
+def loss_curves(
+    histories: Mapping[int, pd.DataFrame],
+    terms: tuple[str, ...] = ("loss", "reconstruction"),
+    x: str = "epoch",
+) -> Figure:
+    """Loss terms over training, a panel a term and a line a batch size.
+
+    Args:
+        histories: batch size to history, as `Run.history` gives it.
+        terms: columns of the histories.
+        x: `epoch` or `steps`.
+    """
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(3.25 * len(terms), 2.9), layout="constrained")
+        for axis, term in zip(figure.subplots(1, len(terms), squeeze=False)[0], terms, strict=True):
+            for batch_size, history, style in _by_batch_size(histories):
+                axis.plot(history[x], history[term], label=str(batch_size), **style)
+            axis.set_title(TERM_NAMES.get(term, term).replace("_", " "), fontsize=9)
+            axis.set_yscale("log")
+            axis.yaxis.set_major_locator(ticker.LogLocator(subs=(1, 1.5, 2, 3, 5, 7)))
+            axis.yaxis.set_major_formatter(ticker.FormatStrFormatter("%.3g"))
+            axis.yaxis.set_minor_locator(ticker.NullLocator())
+            if x == "steps":
+                axis.set(xlabel="optimizer steps", xscale="log")
+            else:
+                _epoch_axis(axis)
+        figure.axes[0].set_ylabel("training loss")
+        figure.axes[-1].legend(title="batch size", fontsize=8, title_fontsize=8)
+    return figure
+
+
+def perplexity_curves(histories: Mapping[int, pd.DataFrame]) -> Figure:
+    """Perplexity of the codes over the test images, epoch by epoch, a line a batch size."""
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(4.8, 2.9), layout="constrained")
+        axis = figure.subplots()
+        for batch_size, history, style in _by_batch_size(histories):
+            axis.plot(history["epoch"], history["perplexity"], label=str(batch_size), **style)
+        axis.set_ylabel("perplexity on test images")
+        _epoch_axis(axis)
+        axis.legend(title="batch size", fontsize=8, title_fontsize=8)
+    return figure
+
+
+def codebook_use_over_training(history: pd.DataFrame, num_embeddings: int) -> Figure:
+    """Codes that occur at all, and perplexity, over the test images after each epoch."""
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(4.8, 2.6), layout="constrained")
+        axis = figure.subplots()
+        marker = _marker(history)
+        axis.plot(history["epoch"], history["codes_used"], "-", marker=marker, label="codes used")
+        axis.plot(history["epoch"], history["perplexity"], "--", marker=marker, label="perplexity")
+        axis.axhline(num_embeddings, color="black", ls=":", lw=1)
+        axis.set_ylabel(f"of {num_embeddings} codes")
+        axis.set_ylim(bottom=0)
+        _epoch_axis(axis)
+        axis.legend()
+    return figure
+
+
+def latent_information(mean: Tensor, log_variance: Tensor) -> Figure:
+    """KL to the prior of each latent dimension, in nats, averaged over images; largest first.
+
+    Args:
+        mean, log_variance: of q(z|x), each (N, latent_dim).
+    """
+    kl = (mean.square() + log_variance.exp() - 1 - log_variance).mean(0) / 2
+    kl = kl.sort(descending=True).values.numpy()
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(4.8, 2.4), layout="constrained")
+        axis = figure.subplots()
+        axis.bar(range(len(kl)), kl, width=1, color=MODEL_STYLES["vae"]["color"])
+        axis.set(xlabel="latent dimension, most informative first", ylabel="KL (nats)")
+        axis.margins(x=0)
+    return figure
+
+
+def code_maps(images: Tensor, codes: Tensor, num_embeddings: int) -> Figure:
+    """Images (N, 3, 32, 32) over their codes (N, 8, 8), each code in a colour of its own."""
+    generator = np.random.default_rng(0)
+    palette = torch.from_numpy(generator.random((num_embeddings, 3), np.float32))
+    maps = palette[codes].permute(0, 3, 1, 2)  # (N, 3, 8, 8)
+    maps = torch.nn.functional.interpolate(maps, scale_factor=4, mode="nearest")
+    return image_grid({"image": images, "codes": maps})
+
+
+def save_figure(figure: Figure, folder: str | Path, name: str) -> None:
+    """Saves a figure as PNG and PDF in the folder; does nothing where the folder is empty."""
+    if not folder:
+        return
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    figure.savefig(Path(folder) / f"{name}.png")
+    figure.savefig(Path(folder) / f"{name}.pdf", metadata={"CreationDate": None})
+
+
+def _by_batch_size(
+    histories: Mapping[int, pd.DataFrame],
+) -> Iterator[tuple[int, pd.DataFrame, dict[str, Any]]]:
+    """Batch size, history and line style; colour goes from dark to light, dashes differ."""
+    colours = mpl.colormaps["viridis"](np.linspace(0, 0.85, len(histories)))
+    dashes = ["-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1))]
+    for i, (batch_size, history) in enumerate(sorted(histories.items())):
+        style = {"color": colours[i], "ls": dashes[i % len(dashes)], "marker": _marker(history)}
+        yield batch_size, history, style
+
+
+def _marker(history: pd.DataFrame) -> str:
+    """A single epoch makes no line, so it gets a dot."""
+    return "o" if len(history) == 1 else ""
+
+
+def _strip(images: Tensor) -> np.ndarray:
+    """Images side by side, two pixels apart, (H, N·(W + 2) - 2, 3)."""
+    if images.dtype == torch.uint8:
+        images = images.float() / 255
+    padded = torch.nn.functional.pad(images.float(), (0, 2), value=1.0)
+    return torch.cat(list(padded), dim=2)[:, :, :-2].permute(1, 2, 0).clamp(0, 1).numpy()
+
+
+def _epoch_axis(axis: Axes) -> None:
+    axis.set_xlabel("epoch")
+    axis.xaxis.set_major_locator(ticker.MaxNLocator(integer=True))
+
+
+def _batch_size_axis(axis: Axes, batch_sizes: pd.Series) -> None:
+    sizes = sorted(set(batch_sizes))
+    axis.set_xscale("log", base=2)
+    axis.set_xticks(sizes, [str(size) for size in sizes])
+    axis.xaxis.set_minor_locator(ticker.NullLocator())
+    axis.set_xlabel("batch size")

@@ -1,0 +1,225 @@
+"""A study: a preset's training runs, their summary, and the command that runs them all."""
+
+import itertools
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import yaml
+
+from vqlib.config import TrainConfig
+from vqlib.errors import UserError
+from vqlib.images import resolve_dataset
+from vqlib.notebook import parameter_names
+from vqlib.paths import ROOT
+from vqlib.runs import Run, find_runs, is_finished, load_run, write_atomically
+from vqlib.status import watch
+
+NOTEBOOKS = {
+    "vae": ROOT / "notebooks" / "01_vae_baseline.ipynb",
+    "vqvae": ROOT / "notebooks" / "02_vqvae.ipynb",
+}
+SUMMARY_COLUMNS = (
+    *("model", "batch_size", "seed", "epochs", "steps", "precision", "device", "train_loss"),
+    *("train_reconstruction_loss", "test_mse", "test_nmse", "test_psnr", "test_ssim"),
+    *("perplexity", "seconds", "run", "dataset", "n_train", "n_test", "learning_rate"),
+)
+
+
+@dataclass(frozen=True)
+class Study:
+    """A preset's name and the runs that it asks for."""
+
+    name: str
+    configs: list[TrainConfig]
+
+    @property
+    def folder(self) -> Path:
+        """Where its runs, executed notebooks, logs and summary go."""
+        return ROOT / "results" / self.name
+
+    @property
+    def report(self) -> Path:
+        """The report PDF; that of the full study is the project's own."""
+        folder = ROOT / "report" if self.name == "paper" else self.folder
+        return folder / "report.pdf"
+
+    @property
+    def figures(self) -> Path:
+        """The folder of its figures; those of the full study are the project's own."""
+        return ROOT / "figures" if self.name == "paper" else self.folder / "figures"
+
+    @property
+    def run_names(self) -> list[str]:
+        """Names of its run folders."""
+        return [config.run_name for config in self.configs]
+
+    def arguments(self, run_name: str) -> dict[str, Any]:
+        """The parameters with which the run's notebook trains just this run."""
+        config = next(c for c in self.configs if c.run_name == run_name).to_dict()
+        names = parameter_names(NOTEBOOKS[config["model"]])
+        wanted = {name: config[name] for name in names if name in config}
+        return {name: v for name, v in wanted.items() if v is not None} | {
+            "results": str(self.folder)
+        }
+
+
+def load_study(preset: str, dataset: str | None = None) -> Study:
+    """Reads `presets/<preset>.yaml` and checks every value before anything runs.
+
+    Args:
+        preset: the preset's name.
+        dataset: instead of the preset's own.
+
+    Raises:
+        UserError: for an unknown preset or parameter, or a value that makes no sense.
+    """
+    path = ROOT / "presets" / f"{preset}.yaml"
+    if not path.is_file():
+        known = ", ".join(sorted(p.stem for p in path.parent.glob("*.yaml")))
+        raise UserError(f"unknown preset {preset!r}: choose one of {known}")
+    try:
+        values = yaml.safe_load(path.read_text())
+    except yaml.YAMLError as error:
+        raise UserError(f"{path} is not valid YAML: {error}") from None
+    if not isinstance(values, dict):
+        raise UserError(f"{path} must hold names and values")
+    lists = {name: values.pop(name, None) for name in ("models", "batch_sizes", "seeds")}
+    for name, value in lists.items():
+        if not isinstance(value, list) or not value:
+            raise UserError(f"{path}: {name} must be a list such as [1, 2]")
+    values["dataset"] = resolve_dataset(dataset or values.get("dataset", "cifar10"))
+    configs = [
+        _config(path, values, model, batch_size, seed)
+        for model, batch_size, seed in itertools.product(*lists.values())
+    ]
+    _check_parameters_known(path, values, {config.model for config in configs})
+    return Study(preset, configs)
+
+
+def summarise(runs: list[Run]) -> pd.DataFrame:
+    """A row a run; train figures are the last epoch's, test figures of the stored weights."""
+    rows = []
+    for run in runs:
+        last = run.history.iloc[-1]
+        row = {
+            **run.config.to_dict(),
+            **run.environment,
+            **run.evaluation,
+            "steps": int(last["steps"]),
+            "train_loss": last["loss"],
+            "train_reconstruction_loss": last["reconstruction"],
+            "seconds": round(run.history["seconds"].sum(), 1),
+            "run": run.folder.name,
+        }
+        rows.append({column: row[column] for column in SUMMARY_COLUMNS})
+    return pd.DataFrame(rows, columns=list(SUMMARY_COLUMNS))
+
+
+def load_summary(results: str | Path) -> pd.DataFrame:
+    """`summary.csv` of a study's folder; for any other folder of runs, their summary made now."""
+    folder = Path(results)
+    if (folder / "summary.csv").is_file():
+        return pd.read_csv(folder / "summary.csv")
+    runs = find_runs(folder) if folder.is_dir() else []
+    if not runs:
+        raise UserError(f"{folder} holds no finished runs: train some, or run `make report`")
+    return summarise(runs)
+
+
+def write_summary(study: Study) -> None:
+    """Gathers the study's own runs into its `summary.csv`."""
+    runs = [load_run(study.folder / name) for name in study.run_names]
+    table = summarise(runs).to_csv(index=False)
+    write_atomically(study.folder / "summary.csv", table.encode())
+
+
+def run_study(preset: str, keep_going: bool = False, retrain: bool = False) -> None:
+    """Runs a preset with Snakemake on all cores, shows how far it is, and names the report.
+
+    Raises:
+        UserError: before anything runs, where the preset or the data is wrong; afterwards, where
+            a notebook failed, with its name, cell and message.
+    """
+    study = load_study(preset)
+    _prepare(study, retrain)
+    waiting = [n for n in study.run_names if not is_finished(study.folder / n)]
+    print(
+        f"study {study.name}: {len(study.configs)} runs on {study.configs[0].dataset}, "
+        f"{len(study.configs) - len(waiting)} of them finished already"
+    )
+    command = [
+        *(sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"), "--quiet"),
+        *("--cores", "all", "--rerun-incomplete", "--config", f"preset={study.name}"),
+        f"dataset={study.configs[0].dataset}",
+    ]
+    if keep_going:
+        command.insert(3, "--keep-going")
+    log = study.folder / "logs" / "snakemake.log"
+    with open(log, "w") as output:
+        process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, cwd=ROOT)
+        watch(process, study.folder, waiting)
+    if process.returncode:
+        raise UserError(_failures(study, log))
+    print(f"results: {study.folder / 'summary.csv'}")
+    print(f"figures: {study.figures}")
+    print(f"report:  {study.report}")
+
+
+def _prepare(study: Study, retrain: bool) -> None:
+    """Makes the folders, and forgets notebooks whose run is gone so that it is trained again."""
+    try:
+        shutil.rmtree(study.folder / "logs", ignore_errors=True)
+        (study.folder / "logs").mkdir(parents=True)
+        study.figures.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{study.folder} cannot be written: {error.strerror}") from None
+    if not os.access(study.folder, os.W_OK):
+        raise UserError(f"{study.folder} cannot be written")
+    for name in study.run_names:
+        if retrain:
+            shutil.rmtree(study.folder / name, ignore_errors=True)
+        if not is_finished(study.folder / name):
+            (study.folder / "notebooks" / f"{name}.ipynb").unlink(missing_ok=True)
+
+
+def _failures(study: Study, log: Path) -> str:
+    """What the failed notebooks said, a line each."""
+    said = [
+        line.removeprefix("vqlib: ")
+        for path in sorted((study.folder / "logs").glob("*.log"))
+        for line in path.read_text(errors="replace").splitlines()
+        if line.startswith("vqlib: ")
+    ]
+    again = "The same command goes on where it stopped."
+    if not said:  # not a notebook but Snakemake itself
+        said = [*log.read_text(errors="replace").split("\n\n")[-1].splitlines(), f"(see {log})"]
+    return "\n       ".join([f"study {study.name} failed:", *said, again])
+
+
+def _config(
+    path: Path, values: dict[str, Any], model: str, batch_size: int, seed: int
+) -> TrainConfig:
+    """The config of one run, from the values that its model's notebook has a parameter for."""
+    try:
+        config = TrainConfig(model=model, batch_size=batch_size, seed=seed)
+        names = parameter_names(NOTEBOOKS[config.model])
+        own = {name: value for name, value in values.items() if name in names}
+        return TrainConfig.from_dict({**config.to_dict(), **own})
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
+
+
+def _check_parameters_known(path: Path, values: dict[str, Any], models: set[str]) -> None:
+    known = {name for model in models for name in parameter_names(NOTEBOOKS[model])}
+    known &= {field.name for field in fields(TrainConfig)}
+    for name in values:
+        if name not in known:
+            raise UserError(
+                f"{path}: unknown parameter {name!r}; the notebooks have {', '.join(sorted(known))}"
+            )
