@@ -3,6 +3,7 @@
 import shlex
 import sys
 
+from vqlib.figures import SUFFIXES
 from vqlib.paths import ROOT
 from vqlib.study import NOTEBOOKS, load_study, write_summary
 
@@ -14,6 +15,9 @@ def arguments(parameters):
     return " ".join(f"-p {name} {shlex.quote(str(value))}" for name, value in parameters.items())
 
 
+WHERE = arguments({"results": study.folder, "figures_folder": study.figures})
+
+
 def train_notebook(wildcards):
     return NOTEBOOKS[wildcards.run.split("-")[0]]
 
@@ -23,7 +27,6 @@ workdir: study.folder
 
 wildcard_constraints:
     run="(vae|vqvae)-.*",
-    name="03_ssim_comparison|04_loss_analysis",
 
 
 rule all:
@@ -54,34 +57,48 @@ rule summary:
         write_summary(study)
 
 
+def figure_files(*names):
+    return [study.figures / f"{name}.{suffix}" for name in names for suffix in SUFFIXES]
+
+
 rule compare:
     input:
-        ROOT / "notebooks" / "{name}.ipynb",
+        ROOT / "notebooks" / "03_ssim_comparison.ipynb",
         "summary.csv",
     output:
-        "notebooks/{name}.ipynb",
-    params:
-        arguments({"results": str(study.folder), "figures_folder": str(study.figures)}),
+        "notebooks/03_ssim_comparison.ipynb",
+        figure_files("figure1_reconstructions", "figure2_ssim"),
     log:
-        "logs/{name}.log",
+        "logs/03_ssim_comparison.log",
     shell:
-        RUN_NOTEBOOK + " {input[0]} {output} {params} > {log} 2>&1"
+        RUN_NOTEBOOK + " {input[0]} {output[0]} {WHERE} > {log} 2>&1"
+
+
+rule losses:
+    input:
+        ROOT / "notebooks" / "04_loss_analysis.ipynb",
+        "summary.csv",
+    output:
+        "notebooks/04_loss_analysis.ipynb",
+        figure_files("figure3_loss"),
+    log:
+        "logs/04_loss_analysis.log",
+    shell:
+        RUN_NOTEBOOK + " {input[0]} {output[0]} {WHERE} > {log} 2>&1"
 
 
 rule report:
     input:
         ROOT / "report" / "report.ipynb",
         ROOT / "report" / "references.bib",
-        "notebooks/03_ssim_comparison.ipynb",
-        "notebooks/04_loss_analysis.ipynb",
+        rules.compare.output,
+        rules.losses.output,
     output:
         "notebooks/report.ipynb",
         study.report,
-    params:
-        arguments({"results": str(study.folder), "figures_folder": str(study.figures)}),
     log:
         "logs/report.log",
     shell:
-        RUN_NOTEBOOK + " {input[0]} {output[0]} {params} > {log} 2>&1 && "
+        RUN_NOTEBOOK + " {input[0]} {output[0]} {WHERE} > {log} 2>&1 && "
         "cp {input[1]} notebooks/ && "
         f"{sys.executable} -m vqlib pdf {{output}} >> {{log}} 2>&1"

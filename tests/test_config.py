@@ -1,5 +1,6 @@
 """What a training run may be called and what it is called."""
 
+import contextlib
 from dataclasses import FrozenInstanceError, fields
 from pathlib import Path
 
@@ -7,7 +8,8 @@ import pytest
 
 from vqlib import TrainConfig, UserError
 
-WHOLE = ("batch_size", "epochs", "seed", "limit", "latent_dim", "num_hiddens") + (
+WHOLE = (
+    *("batch_size", "epochs", "seed", "limit", "latent_dim", "num_hiddens"),
     *("num_residual_hiddens", "num_residual_layers", "num_embeddings", "embedding_dim"),
 )
 REAL = ("learning_rate", "beta", "commitment_cost", "decay")
@@ -143,7 +145,6 @@ def test_unknown_choice_is_refused(values: dict[str, object], said: str) -> None
         ("limit", "none", None),
         ("limit", "None", None),
         ("limit", "", None),
-        ("dataset", Path("some/folder"), "some/folder"),
     ],
 )
 def test_values_take_the_field_s_type(name: str, value: object, expected: object) -> None:
@@ -155,16 +156,15 @@ def test_values_take_the_field_s_type(name: str, value: object, expected: object
 
 @pytest.mark.parametrize("seed", [2**53 + 1, str(2**53 + 1)])
 def test_large_whole_number_is_not_rounded(seed: object) -> None:
-    """Two seeds must not become one."""
-    try:
-        taken = TrainConfig(seed=seed).seed
-    except UserError as refused:
-        assert str(refused).startswith("seed")  # to refuse it is as good
-    else:
-        assert taken == 2**53 + 1
+    """Two seeds must not become one; to refuse both is as good."""
+    taken = []
+    with contextlib.suppress(UserError):
+        taken.append(TrainConfig(seed=seed).seed)
+    assert taken in ([], [2**53 + 1])
 
 
-def test_seed_beyond_torch_s_is_refused() -> None:
+def test_seed_beyond_what_torch_takes_is_refused() -> None:
+    """An epoch's seed is made from it, and torch's are below 2^64."""
     assert refusal(seed=10**18).startswith("seed")
 
 
@@ -215,10 +215,8 @@ def test_folders_have_different_names(tmp_path: Path) -> None:
 @pytest.mark.parametrize("dataset", ["~nosuchuser/pictures", "a\0b"])
 def test_impossible_folder_is_no_crash(dataset: str) -> None:
     """It has a name or is refused; which of the two does not matter."""
-    try:
+    with contextlib.suppress(UserError):
         assert TrainConfig(dataset=dataset).run_name.startswith("vqvae-")
-    except UserError as refused:
-        assert "dataset" in str(refused)
 
 
 def test_folder_is_the_same_run_from_anywhere(
@@ -227,7 +225,7 @@ def test_folder_is_the_same_run_from_anywhere(
     """However its path is written, a folder gives one run, not two that collide."""
     (tmp_path / "pictures").mkdir()
     monkeypatch.chdir(tmp_path)
-    ways = [str(tmp_path / "pictures"), "pictures", "./pictures/"]
+    ways = [tmp_path / "pictures", "pictures", "./pictures/"]
     configs = [TrainConfig(dataset=way) for way in ways]
     assert len({config.run_name for config in configs}) == 1
     assert configs[0] == configs[1] == configs[2]

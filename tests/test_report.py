@@ -79,3 +79,10 @@ def test_the_text_names_the_data_that_were_used(summary, dataset, words):
 
 def test_a_part_of_cifar10_is_called_a_part(summary):
     assert report.data_sentence(summary.assign(n_train=10_000)).startswith("A part of CIFAR-10")
+
+
+def test_the_conclusion_does_not_claim_what_the_runs_do_not_show(summary):
+    assert "keeps edges and textures" in report.conclusion(summary)
+    summary.loc[summary.model == "vae", "test_ssim"] = 0.95
+    assert "keeps edges and textures" not in report.conclusion(summary)
+    assert "may be too short to tell" in report.conclusion(summary)

@@ -1,6 +1,7 @@
 """Run folders: what is written is whole, what is damaged is said to be."""
 
 import json
+import re
 import resource
 import shutil
 import signal
@@ -138,7 +139,7 @@ def test_environment_tells_what_the_run_came_from(
     small_runs: dict[str, Run], few_photos: Images
 ) -> None:
     environment = load_run(small_runs["vae"].folder).environment
-    assert environment["torch"] == torch.__version__
+    assert torch.__version__.startswith(environment["torch"])
     assert environment["threads"] == torch.get_num_threads()
     assert environment["device"] == "cpu"
     assert environment["precision"] == "float32"
@@ -201,9 +202,13 @@ def test_damaged_json_is_refused_by_name(
 ) -> None:
     folder = copied("vae")
     (folder / name).write_bytes(content.encode("latin-1"))
-    with pytest.raises(UserError, match=name.replace(".", r"\.")) as refused:
+
+    def read() -> None:
         run = load_run(folder)
         _ = run.environment, run.evaluation
+
+    with pytest.raises(UserError, match=re.escape(name)) as refused:
+        read()
     assert str(folder) in one_line(refused)
 
 
@@ -277,11 +282,11 @@ def test_damaged_weights_are_refused(copied: Callable[[str], Path], content: byt
 def test_state_roundtrip(tmp_path: Path) -> None:
     path = tmp_path / "resume.pt"
     assert read_state(path) is None
-    for number in (1, 2):
+    for number in (1, 2, 3):
         write_state(path, {"weights": torch.full((3,), number), "history": [{"epoch": number}]})
     state = read_state(path)
-    assert torch.equal(state["weights"], torch.full((3,), 2))
-    assert state["history"] == [{"epoch": 2}]
+    assert torch.equal(state["weights"], torch.full((3,), 3))
+    assert state["history"] == [{"epoch": 3}]
 
 
 @pytest.mark.parametrize("damage", ["flipped bit", "cut", "empty", "gone"])
@@ -363,8 +368,6 @@ def test_second_writer_is_refused_and_a_killed_run_goes_on(
     resumed = fit(config, results=results)
     assert "resumed after epoch 2" in capsys.readouterr().out
 
-    threads = torch.get_num_threads()
-    assert resumed.environment["threads"] == threads
     whole = fit(config, load_images(str(picture_folder)), results=tmp_path / "whole")
     losses = ["loss", "reconstruction", "commitment", "test_nmse", "perplexity"]
     assert resumed.history[losses].equals(whole.history[losses])

@@ -22,6 +22,7 @@ MODEL_STYLES = {  # Okabe & Ito's palette
     "vqvae": {"color": "#0072B2", "marker": "o"},
 }
 TERM_NAMES = {"loss": "total", "kl": "KL"}
+SUFFIXES = {"png": "", "pdf": "CreationDate", "svg": "Date"}  # and where a date would stand
 STYLE = {
     "font.size": 9,
     "axes.spines.top": False,
@@ -89,6 +90,7 @@ def metric_by_batch_size(
                 )  # fmt: skip
         _batch_size_axis(axis, summary["batch_size"])
         axis.set_ylabel(label)
+        axis.set_ylim(bottom=0)
         axis.legend(loc="best")
     return figure
 
@@ -180,12 +182,14 @@ def code_maps(images: Tensor, codes: Tensor, num_embeddings: int) -> Figure:
 
 
 def save_figure(figure: Figure, folder: str | Path, name: str) -> None:
-    """Saves a figure as PNG and PDF in the folder; does nothing where the folder is empty."""
+    """Saves a figure as PNG, PDF and SVG in the folder; does nothing where the folder is empty."""
     if not folder:
         return
     Path(folder).mkdir(parents=True, exist_ok=True)
-    figure.savefig(Path(folder) / f"{name}.png")
-    figure.savefig(Path(folder) / f"{name}.pdf", metadata={"CreationDate": None})
+    with mpl.rc_context({"svg.hashsalt": name}):  # the same figure makes the same file
+        for suffix, dated in SUFFIXES.items():
+            metadata = {dated: None} if dated else None
+            figure.savefig(Path(folder) / f"{name}.{suffix}", metadata=metadata)
 
 
 def _by_batch_size(

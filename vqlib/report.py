@@ -1,6 +1,10 @@
 """What the original report claims and our figures beside it, as notebooks and report show them."""
 
+from base64 import b64encode
+from pathlib import Path
+
 import pandas as pd
+from IPython.display import Markdown
 
 from vqlib.figures import MODEL_NAMES
 
@@ -135,6 +139,22 @@ def comparison_sentence(summary: pd.DataFrame) -> str:
     )
 
 
+def conclusion(summary: pd.DataFrame) -> str:
+    """What the runs show, and no more."""
+    means = summary.groupby(["batch_size", "model"])["test_ssim"].mean().unstack()
+    sharper = (means["vqvae"] > means["vae"]).all()
+    finding = (
+        "A discrete latent of this size keeps edges and textures that a VAE of unit weight on its "
+        "KL term gives up."
+        if sharper
+        else "That is not what the original report found; these runs may be too short to tell."
+    )
+    return (
+        f"{comparison_sentence(summary)} {finding} How large a similarity looks depends on how it "
+        "is computed, so a score means little without its protocol."
+    )
+
+
 def loss_sentence(summary: pd.DataFrame) -> str:
     """The VQ-VAE's last training losses at the smallest and the largest batch size."""
     vqvae = summary[summary["model"] == "vqvae"].groupby("batch_size")[
@@ -147,6 +167,23 @@ def loss_sentence(summary: pd.DataFrame) -> str:
         for batch_size, row in means.loc[[means.index.min(), means.index.max()]].iterrows()
     ]
     return f"The loss of the last epoch is {ends[0]}, and {ends[1]}."
+
+
+def figure(path: Path, caption: str, label: str) -> Markdown:
+    """The figure that `save_figure` put at `path` (without suffix), with caption and label.
+
+    It is held in the output itself, so that the notebook can be moved.
+    """
+    picture = b64encode(path.with_suffix(".svg").read_bytes()).decode()
+    return Markdown(f"![{caption}](data:image/svg+xml;base64,{picture}){{#{label}}}")
+
+
+def table(frame: pd.DataFrame, caption: str, label: str) -> Markdown:
+    """A table of text, numbers to the right, with caption and label."""
+    frame = frame.reset_index() if frame.index.name else frame
+    rows = [frame.columns, [":--", *["--:"] * (frame.shape[1] - 1)], *frame.to_numpy()]
+    lines = ["| " + " | ".join(map(str, row)) + " |" for row in rows]
+    return Markdown("\n".join([*lines, "", f": {caption} {{#{label}}}"]))
 
 
 def _and(values: list[object]) -> str:

@@ -1,0 +1,340 @@
+"""The PDF exporter: what a notebook holds is in the PDF, or the export fails and says why."""
+
+import base64
+import io
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import nbformat
+import pandas as pd
+import pytest
+from nbconvert.exporters import get_export_names, get_exporter
+from nbformat import NotebookNode
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+from PIL import Image
+from pypdf import PdfReader
+
+from vqlib.errors import UserError
+from vqlib.exporter import ExportError, TypstPDFExporter
+
+SVG = (
+    '<svg xmlns="http://www.w3.org/2000/svg" width="60" height="30">'
+    '<rect width="60" height="30" fill="#ff0000"/></svg>'
+)
+BIBLIOGRAPHY = """@article{known2000, author = {Known, Ada}, title = {A Study of Bars},
+  journal = {Journal}, year = {2000}}"""
+
+Export = Callable[..., PdfReader]
+
+
+def png(size: tuple[int, int] = (8, 4)) -> bytes:
+    buffer = io.BytesIO()
+    Image.new("RGB", size, "blue").save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def display(data: dict[str, object]) -> NotebookNode:
+    return new_output("display_data", data=data)
+
+
+def shown(*outputs: NotebookNode, source: str = "", **metadata: object) -> NotebookNode:
+    return new_code_cell(source, outputs=list(outputs), metadata=metadata)
+
+
+@pytest.fixture
+def export(tmp_path: Path) -> Export:
+    """Exports cells (a string is a Markdown cell) that lie in tmp_path; keywords are metadata."""
+
+    def run(*cells: NotebookNode | str, **metadata: object) -> PdfReader:
+        made = [new_markdown_cell(cell) if isinstance(cell, str) else cell for cell in cells]
+        notebook = new_notebook(cells=made, metadata=metadata)
+        (tmp_path / "references.bib").write_text(BIBLIOGRAPHY)
+        path = tmp_path / "notebook.ipynb"
+        nbformat.write(notebook, path)
+        pdf, resources = TypstPDFExporter().from_filename(str(path))
+        assert resources["output_extension"] == ".pdf"
+        assert "outputs" not in resources  # nbconvert would write them beside the PDF
+        return PdfReader(io.BytesIO(pdf))
+
+    return run
+
+
+def text(pdf: PdfReader) -> str:
+    """The text, without the line breaks and hyphens that setting puts in."""
+    whole = "\n".join(page.extract_text() for page in pdf.pages)
+    return " ".join(whole.replace("\N{NO-BREAK SPACE}", " ").split())
+
+
+def pictures(pdf: PdfReader) -> int:
+    return sum(len(page.images) for page in pdf.pages)
+
+
+def test_nbconvert_lists_it_under_its_name() -> None:
+    assert "typst_pdf" in get_export_names()
+    assert get_exporter("typst_pdf") is TypstPDFExporter
+
+
+def test_importing_it_leaves_pandoc_and_typst_alone() -> None:
+    """A broken installation of theirs must not take the other formats from JupyterLab's menu."""
+    check = "import sys, vqlib.exporter; print({'typst', 'pypandoc'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"
+
+
+def test_command_line_writes_one_file(tmp_path: Path) -> None:
+    nbformat.write(
+        new_notebook(cells=[shown(display({"image/png": _base64()}))]), tmp_path / "n.ipynb"
+    )
+    command = [sys.executable, "-m", "nbconvert", "--to", "typst_pdf", "n.ipynb"]
+    subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
+    assert {path.name for path in tmp_path.iterdir()} == {"n.ipynb", "n.pdf"}
+
+
+def _base64() -> str:
+    return base64.b64encode(png()).decode()
+
+
+def test_metadata_make_the_title_block(export: Export) -> None:
+    pdf = export(
+        "# Motivation",
+        title="On *small* images",
+        authors=[{"name": 'Ada "A." Known'}, {"name": "Zoë O'Neil"}],
+        abstract="We look at $x^2$.",
+        date="May 2025",
+        number_sections=True,
+    )
+    assert pdf.metadata.title == "On small images"
+    assert "Ada" in pdf.metadata.author
+    assert "Zoë O" in pdf.metadata.author
+    for part in ("On small images", "Zoë O", "We look at", "May 2025", "1 Motivation"):
+        assert part in text(pdf)
+
+
+def test_first_heading_is_the_title_where_metadata_have_none(export: Export) -> None:
+    pdf = export("# The title\n\nProse.", "## Part one\n\nMore.")
+    assert pdf.metadata.title == "The title"
+    assert text(pdf).count("The title") == 1
+    assert [entry.title for entry in pdf.outline] == ["Part one"]
+    assert "1 Part one" not in text(pdf)  # sections have numbers only where asked for
+
+
+def test_a_list_needs_no_blank_line_before_it_as_in_jupyter(export: Export) -> None:
+    assert "• one" in text(export("They are:\n- one\n- two"))
+
+
+def test_code_and_its_text_are_shown(export: Export) -> None:
+    stream = new_output("stream", text="10%\r\x1b[31m100%\x1b[0m\nfence ``` inside\n")
+    error = new_output("error", ename="E", evalue="v", traceback=["\x1b[31mE: bad luck\x1b[0m"])
+    whole = text(export(shown(stream, error, source="answer = 6 * 7  # ```")))
+    for part in ("answer = 6 * 7", "100%", "fence ``` inside", "E: bad luck"):
+        assert part in whole
+    assert "10% " not in whole
+    assert "[31m" not in whole
+
+
+@pytest.mark.parametrize("tag", ["hide-input", "remove_input"])
+def test_tags_hide_the_code_but_not_its_output(export: Export, tag: str) -> None:
+    stream = new_output("stream", text="outcome")
+    whole = text(export(shown(stream, source="secret = 1", tags=[tag]), "Prose."))
+    assert "secret" not in whole
+    assert "outcome" in whole
+
+
+def test_remove_cell_hides_code_and_output(export: Export) -> None:
+    cell = shown(new_output("stream", text="outcome"), source="secret = 1", tags=["remove_cell"])
+    assert text(export(cell, "Prose.")) == "Prose. 1"  # and the page's number
+
+
+def test_hide_code_hides_the_code_of_all_cells(export: Export) -> None:
+    cells = [shown(new_output("stream", text=f"outcome{i}"), source="secret = 1") for i in range(2)]
+    whole = text(export(*cells, hide_code=True))
+    assert "secret" not in whole
+    assert "outcome0" in whole
+    assert "outcome1" in whole
+
+
+def test_svg_is_preferred_to_png_and_stays_vectors(export: Export) -> None:
+    assert pictures(export(shown(display({"image/png": _base64()})))) == 1
+    both = {"image/png": _base64(), "image/svg+xml": SVG}
+    pdf = export(shown(display(both)))
+    assert pictures(pdf) == 0
+    assert b"1 0 0 scn" in pdf.pages[0].get_contents().get_data()  # the SVG's red
+
+
+def test_caption_of_the_metadata_numbers_and_labels_a_figure(export: Export) -> None:
+    first = shown(display({"image/svg+xml": SVG}), caption="First, $x^2$.", label="fig-first")
+    second = shown(display({"image/png": _base64()}), caption="Second.", label="fig-second")
+    whole = text(export("See @fig-second (below) and [@fig-first; @fig-second].", first, second))
+    assert "See Figure 2 (below) and Figure 1, Figure 2." in whole
+    assert "Figure 1: First" in whole
+    assert "Figure 2: Second." in whole
+
+
+@pytest.mark.parametrize("absolute", [True, False])
+@pytest.mark.parametrize("kind", ["svg", "png", "pdf"])
+def test_markdown_output_shows_a_picture_file(
+    export: Export, tmp_path: Path, kind: str, absolute: bool
+) -> None:
+    path = tmp_path / "sub folder" / f"picture.{kind}"
+    path.parent.mkdir()
+    if kind == "pdf":
+        Image.new("RGB", (8, 4)).save(path)
+    else:
+        path.write_bytes({"svg": SVG.encode(), "png": png()}[kind])
+    name = path if absolute else path.relative_to(tmp_path)
+    cell = shown(display({"text/markdown": f"![Made of photos.](<{name}>){{#fig-x}}"}))
+    assert "@fig-x" not in (whole := text(export(cell, "As @fig-x shows.")))
+    assert "Figure 1: Made of photos. As Figure 1 shows." in whole
+
+
+def test_markdown_table_with_a_caption_is_numbered(export: Export) -> None:
+    table = "| a | b |\n|---|--:|\n| c | 2 |\n\n: Captioned. {#tbl-x}"
+    plain = "| d | e |\n|---|---|\n| f | g |"
+    whole = text(export(plain, shown(display({"text/markdown": table})), "See @tbl-x."))
+    assert "Table 1: Captioned." in whole  # the plain table does not count
+    assert "See Table 1." in whole
+    assert "|" not in whole
+
+
+def test_data_frame_becomes_a_table(export: Export) -> None:
+    frame = pd.DataFrame({"model": ["VAE", "VQ-VAE"], "ssim": [0.78, 0.96]})
+    data = {"text/html": frame._repr_html_(), "text/plain": "PLAIN"}
+    whole = text(export(shown(display(data))))
+    assert "model ssim 0 VAE 0.78 1 VQ-VAE 0.96" in whole
+    assert "PLAIN" not in whole
+
+
+@pytest.mark.parametrize("count", [12, 40])
+def test_wide_tables_are_set_smaller_and_cells_do_not_overlap(export: Export, count: int) -> None:
+    frame = pd.DataFrame([[1.234567] * count])
+    page = export(shown(display({"text/html": frame.to_html()}))).pages[0]
+    starts: list[float] = []
+    widths: list[float] = []
+
+    def note(part: str, matrix: list[float], _tm: object, _font: object, size: float) -> None:
+        if part.strip() == "1.234567":
+            starts.append(matrix[4])
+            widths.append(3.78 * size)  # seven digits of 0.5 em and a point of 0.28 em
+
+    page.extract_text(visitor_text=note)
+    assert len(starts) == count
+    ends = [start + width for start, width in zip(starts, widths, strict=True)]
+    assert all(end < start for end, start in zip(ends, starts[1:], strict=False))
+    assert ends[-1] < float(page.mediabox.width) - 60
+
+
+def test_long_lines_of_code_and_output_wrap(export: Export) -> None:
+    output = new_output("stream", text="x" * 300)
+    page = export(shown(output, source=f'"{"y" * 300}"')).pages[0].extract_text()
+    for letter in "xy":
+        runs = [len(run) for run in re.findall(f"{letter}+", page)]
+        assert sum(runs) == 300
+        assert max(runs) <= 101
+
+
+def test_a_table_of_long_texts_wraps_instead_of_shrinking(export: Export) -> None:
+    frame = pd.DataFrame({"text": ["some words " * 40]})
+    sizes: list[float] = []
+
+    def note(part: str, _cm: object, _tm: object, _font: object, size: float) -> None:
+        if "words" in part:
+            sizes.append(size)
+
+    page = export(shown(display({"text/html": frame.to_html()}))).pages[0]
+    page.extract_text(visitor_text=note)
+    assert min(sizes) > 7
+
+
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [
+        (
+            {"application/vnd.jupyter.widget-view+json": {}, "text/plain": "IntSlider()"},
+            "IntSlider()",
+        ),
+        ({"application/json": {"a": 1}}, "no printable form: application/json"),
+        ({"text/html": "<script>draw()</script>", "text/plain": "<Plot>"}, "<Plot>"),
+        ({"text/html": "<iframe src='x.html'></iframe>", "text/plain": "<Frame>"}, "<Frame>"),
+        ({"text/html": "<p>some <b>bold</b></p>", "text/plain": "<HTML>"}, "some bold"),
+        ({"text/latex": r"$\alpha + 17$", "text/plain": "<Math>"}, "17"),
+    ],
+)
+def test_other_outputs_have_their_best_form(
+    export: Export, data: dict[str, object], expected: str
+) -> None:
+    assert expected in text(export(shown(display(data))))
+
+
+def test_equations_are_set(export: Export) -> None:
+    whole = text(export(r"$$L = \left\|\mathrm{sg}[z] - 42\right\|_2^2 + \|e\|$$"))
+    assert "42" in whole
+    assert "left" not in whole
+    assert whole.count("‖") == 4  # of norms, not "∥" for parallel lines
+    assert "∥" not in whole
+
+
+@pytest.mark.parametrize("name", ["align", "align*", "equation", "gather"])
+def test_bare_equation_environments_are_set(export: Export, name: str) -> None:
+    whole = text(export(f"Before\n\\begin{{{name}}}\n y = 42\n\\end{{{name}}}\nafter"))
+    assert "42" in whole
+    assert "after" in whole
+    assert "begin" not in whole
+
+
+def test_macros_hold_in_later_cells(export: Export) -> None:
+    assert "42" in text(export(r"\newcommand{\answer}{42}", r"It is $\answer$."))
+
+
+def test_citations_are_resolved(export: Export) -> None:
+    whole = text(
+        export(
+            "# Body\n\n@known2000 did, and others [e.g., @known2000].",
+            "# References",
+            bibliography="references.bib",
+            number_sections=True,
+            title="T",
+        )
+    )
+    assert "Known (2000) did, and others (e.g., Known 2000)." in whole
+    assert "A Study of Bars" in whole
+    assert "1 Body" in whole
+    assert "2 References" not in whole  # the heading over the entries is not a section
+    assert "??" not in whole
+
+
+@pytest.mark.parametrize(
+    ("markdown", "message"),
+    [
+        ("[@unknown1999; @known2000]", "unknown1999"),
+        ("See @fig-absent.", "fig-absent"),
+        ("![A caption](absent.png)", "absent.png"),
+        (r"Some \unknowncommand{x} here.", "unknowncommand"),
+        (r"$\unknowncommand{x}$", "unknowncommand"),
+        ("x<sup>2</sup>", "<sup>"),
+        ("<table><tr><td>1</td></tr></table>", "HTML tables"),
+    ],
+)
+def test_what_would_be_missing_is_an_error_that_names_it(
+    export: Export, markdown: str, message: str
+) -> None:
+    with pytest.raises(ExportError, match=message):
+        export(markdown, bibliography="references.bib")
+
+
+def test_missing_bibliography_is_an_error_of_the_users(export: Export) -> None:
+    with pytest.raises(UserError, match=r"absent\.bib"):
+        export("[@known2000]", bibliography="absent.bib")
+
+
+def test_same_notebook_gives_the_same_bytes(tmp_path: Path) -> None:
+    notebook = new_notebook(
+        cells=[new_markdown_cell("# T"), shown(display({"image/svg+xml": SVG}))]
+    )
+    before = json.dumps(notebook)
+    first, second = (TypstPDFExporter().from_notebook_node(notebook)[0] for _ in range(2))
+    assert first == second
+    assert json.dumps(notebook) == before

@@ -1,0 +1,462 @@
+"""Training: it learns, it can be repeated, and it can be interrupted anywhere."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from torch import Tensor, nn
+
+import vqlib.evaluation
+import vqlib.training
+from vqlib import VAE, VQVAE, Images, Run, TrainConfig, UserError, evaluate, fit
+from vqlib.runs import build_model
+
+MODELS = ("vae", "vqvae")
+CLASSES = {"vae": VAE, "vqvae": VQVAE}
+TERMS = {
+    "vae": ["loss", "reconstruction", "kl"],
+    "vqvae": ["loss", "reconstruction", "commitment"],
+}
+MakeConfig = Callable[..., TrainConfig]
+
+
+def wrap_loss(
+    monkeypatch: pytest.MonkeyPatch,
+    model: str,
+    wrapper: Callable[[int, Tensor, dict[str, Tensor]], dict[str, Tensor] | None],
+) -> None:
+    """Calls `wrapper(step, x, terms)` after each computation of the loss, steps from 1."""
+    loss, calls = CLASSES[model].loss, iter(range(1, 10**6))
+
+    def wrapped(self: nn.Module, x: Tensor) -> dict[str, Tensor]:
+        step, terms = next(calls), loss(self, x)
+        return wrapper(step, x, terms) or terms
+
+    monkeypatch.setattr(CLASSES[model], "loss", wrapped)
+
+
+def interrupt_at(monkeypatch: pytest.MonkeyPatch, model: str, step: int) -> None:
+    """As if Ctrl-C were pressed in that step."""
+
+    def interrupt(current: int, _x: Tensor, _terms: dict[str, Tensor]) -> None:
+        if current == step:
+            raise KeyboardInterrupt
+
+    wrap_loss(monkeypatch, model, interrupt)
+
+
+def assert_same_run(run: Run, other: Run) -> None:
+    """Bit for bit, but for the time it took."""
+    weights, others = run.model.state_dict(), other.model.state_dict()
+    assert weights.keys() == others.keys()
+    for name, value in weights.items():
+        assert torch.equal(value, others[name]), name
+    assert run.evaluation == other.evaluation
+    pd.testing.assert_frame_equal(
+        run.history.drop(columns="seconds"), other.history.drop(columns="seconds"), rtol=0, atol=0
+    )
+
+
+# --- it learns -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_training_reduces_the_error(
+    photos: Images, small_config: MakeConfig, tmp_path: Path, model: str
+) -> None:
+    """Below half of what an image of the mean colour has (1), and below an untrained model's."""
+    images = Images("photos", photos.train[:512], photos.test[:64])
+    values = {"epochs": 5, "batch_size": 16, "learning_rate": 2e-3}
+    if model == "vqvae":
+        values.update(num_hiddens=32, num_residual_hiddens=16)
+    config = small_config(model, **values)
+    untrained = evaluate(build_model(config, images.variance), images.test, images.variance)
+    trained = fit(config, images, tmp_path)
+    assert trained.evaluation["test_nmse"] < 0.5
+    assert trained.evaluation["test_nmse"] < untrained["test_nmse"]
+    assert trained.evaluation["test_ssim"] > untrained["test_ssim"]
+    assert trained.history["loss"].iloc[-1] < trained.history["loss"].iloc[0]
+
+
+# --- it can be repeated ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_same_seed_gives_the_same_run(
+    few_photos: Images,
+    small_config: MakeConfig,
+    small_runs: dict[str, Run],
+    tmp_path: Path,
+    model: str,
+) -> None:
+    """Whatever the caller's random state."""
+    torch.manual_seed(12345)
+    assert_same_run(fit(small_config(model), few_photos, tmp_path), small_runs[model])
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_other_seed_gives_another_run(
+    few_photos: Images,
+    small_config: MakeConfig,
+    small_runs: dict[str, Run],
+    tmp_path: Path,
+    model: str,
+) -> None:
+    other = fit(small_config(model, seed=1, epochs=1), few_photos, tmp_path)
+    for name, value in small_runs[model].model.named_parameters():
+        assert not torch.equal(value, other.model.get_parameter(name)), name
+    assert other.history["loss"][0] != small_runs[model].history["loss"][0]
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_caller_s_random_state_is_left_alone(
+    few_photos: Images, small_config: MakeConfig, tmp_path: Path, model: str
+) -> None:
+    torch.manual_seed(7)
+    before, numpy_before = torch.get_rng_state(), np.random.get_state()[1].copy()
+    run = fit(small_config(model, epochs=1), few_photos, tmp_path)
+    assert torch.equal(torch.get_rng_state(), before)
+    _ = run.model  # reading it back is as silent
+    assert torch.equal(torch.get_rng_state(), before)
+    assert np.array_equal(np.random.get_state()[1], numpy_before)
+
+
+# --- every image, every epoch ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_every_image_is_seen_once_an_epoch_in_a_new_order(
+    few_photos: Images,
+    small_config: MakeConfig,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    model: str,
+) -> None:
+    """The last batch, of 4 images where the others have 32, is used as well."""
+    batches: list[Tensor] = []
+    wrap_loss(monkeypatch, model, lambda _step, x, _terms: batches.append(x.clone()))
+    run = fit(small_config(model, epochs=2), few_photos, tmp_path)
+
+    assert [len(x) for x in batches] == 2 * [32, 32, 32, 4]
+    assert run.history["steps"].tolist() == [4, 8]
+    epochs = [
+        [image.numpy().tobytes() for image in torch.cat(batches[start : start + 4])]
+        for start in (0, 4)
+    ]
+    expected = sorted(image.numpy().tobytes() for image in few_photos.train.float() / 255)
+    assert sorted(epochs[0]) == sorted(epochs[1]) == expected
+    assert epochs[0] != epochs[1]
+
+
+def test_batch_larger_than_the_data_is_one_step(
+    few_photos: Images, small_config: MakeConfig, tmp_path: Path
+) -> None:
+    run = fit(small_config("vqvae", batch_size=1000, epochs=2), few_photos, tmp_path)
+    assert run.history["steps"].tolist() == [1, 2]
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_history_holds_the_means_over_the_images(
+    few_photos: Images,
+    small_config: MakeConfig,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    model: str,
+) -> None:
+    """Not over the steps: an image in the small last batch weighs as much as any other."""
+    seen: list[tuple[int, dict[str, float]]] = []
+
+    def record(_step: int, x: Tensor, terms: dict[str, Tensor]) -> None:
+        seen.append((len(x), {name: value.item() for name, value in terms.items()}))
+
+    wrap_loss(monkeypatch, model, record)
+    history = fit(small_config(model, epochs=2), few_photos, tmp_path).history
+    assert len(history) == 2
+    for epoch, steps in enumerate((seen[:4], seen[4:])):
+        weights = [images for images, _terms in steps]
+        for name in TERMS[model]:
+            values = [terms[name] for _images, terms in steps]
+            expected = np.average(values, weights=weights)
+            assert abs(expected / np.mean(values) - 1) > 1e-5  # the two means can be told apart
+            assert history[name][epoch] == pytest.approx(expected, rel=1e-9)
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_history_columns(small_runs: dict[str, Run], model: str) -> None:
+    history = small_runs[model].history
+    assert list(history) == [
+        *("epoch", "steps", "seconds"),
+        *TERMS[model],
+        *("test_nmse", "perplexity", "codes_used"),
+    ]
+    assert history["epoch"].tolist() == [1, 2, 3]
+    assert history["steps"].tolist() == [4, 8, 12]
+    assert (history["seconds"] > 0).all()
+    assert history["perplexity"].isna().all() == (model == "vae")
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_last_epoch_s_test_error_is_that_of_the_trained_model(
+    small_runs: dict[str, Run], model: str
+) -> None:
+    """But for the float16 in which the weights are stored."""
+    run = small_runs[model]
+    assert run.history["test_nmse"].iloc[-1] == pytest.approx(run.evaluation["test_nmse"], rel=1e-3)
+
+
+# --- it can be interrupted -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("step", [3, 5, 12], ids=["epoch 1", "epoch 2", "last step"])
+def test_interrupted_run_goes_on_as_if_it_had_not_been(
+    few_photos: Images,
+    small_config: MakeConfig,
+    small_runs: dict[str, Run],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    model: str,
+    step: int,
+) -> None:
+    config = small_config(model)
+    with monkeypatch.context() as patched:
+        interrupt_at(patched, model, step)
+        with pytest.raises(KeyboardInterrupt):
+            fit(config, few_photos, tmp_path)
+    capsys.readouterr()
+    finished = (step - 1) // 4
+    resumed = fit(config, few_photos, tmp_path)
+    said = capsys.readouterr().out
+    assert (f"resumed after epoch {finished}" in said) == (finished > 0)
+    assert_same_run(resumed, small_runs[model])
+
+
+def test_interrupted_after_the_last_epoch(
+    few_photos: Images,
+    small_config: MakeConfig,
+    small_runs: dict[str, Run],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Only the evaluation is left to do: no step is trained again."""
+    config = small_config("vqvae")
+
+    def interrupt(*_args: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(vqlib.evaluation, "evaluate", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            fit(config, few_photos, tmp_path)
+    steps: list[int] = []
+    wrap_loss(monkeypatch, "vqvae", lambda step, _x, _terms: steps.append(step))
+    assert_same_run(fit(config, few_photos, tmp_path), small_runs["vqvae"])
+    assert steps == []
+
+
+@pytest.mark.parametrize("damaged", [1, 2], ids=["last state", "both states"])
+def test_damaged_state_costs_an_epoch_not_the_run(
+    few_photos: Images,
+    small_config: MakeConfig,
+    small_runs: dict[str, Run],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    damaged: int,
+) -> None:
+    config = small_config("vqvae")
+    with monkeypatch.context() as patched:
+        interrupt_at(patched, "vqvae", 10)
+        with pytest.raises(KeyboardInterrupt):
+            fit(config, few_photos, tmp_path)
+    for name in ("resume.pt", "resume.previous")[:damaged]:
+        path = tmp_path / config.run_name / name
+        content = bytearray(path.read_bytes())
+        content[len(content) // 2] ^= 1
+        path.write_bytes(content)
+    capsys.readouterr()
+    resumed = fit(config, few_photos, tmp_path)
+    said = capsys.readouterr().out
+    assert said.count("is damaged") == damaged
+    assert ("resumed after epoch 1" in said) == (damaged == 1)
+    assert_same_run(resumed, small_runs["vqvae"])
+
+
+def test_run_begun_with_other_images_is_refused(
+    few_photos: Images, small_config: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = small_config("vqvae")
+    with monkeypatch.context() as patched:
+        interrupt_at(patched, "vqvae", 5)
+        with pytest.raises(KeyboardInterrupt):
+            fit(config, few_photos, tmp_path)
+    others = Images("photos", few_photos.train.flip(3), few_photos.test)
+    with pytest.raises(UserError, match="other images") as refused:
+        fit(config, others, tmp_path)
+    assert config.run_name in str(refused.value)
+
+
+# --- what is there already -------------------------------------------------------------------
+
+
+def test_finished_run_is_not_trained_again(
+    few_photos: Images,
+    small_config: MakeConfig,
+    small_runs: dict[str, Run],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    run = small_runs["vae"]
+    monkeypatch.setattr(VAE, "loss", None)
+    before = {path: path.stat().st_mtime_ns for path in run.folder.iterdir()}
+    again = fit(small_config("vae"), few_photos, run.folder.parent)
+    assert again.folder == run.folder
+    assert "finished, read from" in capsys.readouterr().out
+    assert {path: path.stat().st_mtime_ns for path in run.folder.iterdir()} == before
+
+
+@pytest.fixture
+def shipped(small_runs: dict[str, Run], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """A VAE that is shipped with the project."""
+    folder = small_runs["vae"].folder
+    shutil.copytree(folder, tmp_path / "shipped" / folder.name)
+    monkeypatch.setattr(vqlib.training, "SHIPPED", tmp_path / "shipped")
+    return small_runs["vae"]
+
+
+def test_shipped_run_is_found(
+    shipped: Run, few_photos: Images, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = fit(shipped.config, few_photos, tmp_path / "mine")
+    assert run.folder == tmp_path / "shipped" / shipped.config.run_name
+    assert "finished, read from" in capsys.readouterr().out
+    assert not (tmp_path / "mine").exists()
+    assert_same_run(run, shipped)
+
+
+def test_shipped_run_is_trained_anew_on_demand(
+    shipped: Run, few_photos: Images, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = fit(shipped.config, few_photos, tmp_path / "mine", retrain=True)
+    assert run.folder == tmp_path / "mine" / shipped.config.run_name
+    assert "training on" in capsys.readouterr().out
+    assert_same_run(run, shipped)
+
+
+def test_shipped_run_of_another_config_is_not_taken(
+    shipped: Run, few_photos: Images, tmp_path: Path
+) -> None:
+    """Were its folder misnamed, the config in it would tell."""
+    wanted = TrainConfig.from_dict({**shipped.config.to_dict(), "epochs": 1})
+    (tmp_path / "shipped" / shipped.config.run_name).rename(tmp_path / "shipped" / wanted.run_name)
+    run = fit(wanted, few_photos, tmp_path / "mine")
+    assert run.folder == tmp_path / "mine" / wanted.run_name
+    assert len(run.history) == 1
+
+
+def test_folder_of_another_config_is_refused(
+    small_runs: dict[str, Run], few_photos: Images, tmp_path: Path
+) -> None:
+    wanted = TrainConfig.from_dict({**small_runs["vae"].config.to_dict(), "beta": 0.5})
+    folder = tmp_path / wanted.run_name
+    shutil.copytree(small_runs["vae"].folder, folder)
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    with pytest.raises(UserError, match=r"beta 1\.0 there, 0\.5 here") as refused:
+        fit(wanted, few_photos, tmp_path)
+    assert str(folder) in str(refused.value)
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+
+
+# --- what goes wrong -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_loss_that_is_not_finite_stops_the_run(
+    few_photos: Images,
+    small_config: MakeConfig,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    model: str,
+    value: float,
+) -> None:
+    """It names the first bad step, and the run can go on from the epoch before."""
+    config = small_config(model)
+
+    def break_from(step: int, _x: Tensor, terms: dict[str, Tensor]) -> dict[str, Tensor] | None:
+        return {**terms, "loss": terms["loss"] * value} if step >= 6 else None
+
+    with monkeypatch.context() as patched:
+        wrap_loss(patched, model, break_from)
+        with pytest.raises(UserError) as refused:
+            fit(config, few_photos, tmp_path)
+    message = str(refused.value)
+    assert "\n" not in message
+    assert "epoch 2, step 2;" in message
+    assert config.run_name in message
+    resumed = fit(config, few_photos, tmp_path)
+    assert np.isfinite(resumed.history["loss"]).all()
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_learning_rate_far_too_high_is_told(
+    few_photos: Images, small_config: MakeConfig, tmp_path: Path, model: str
+) -> None:
+    with pytest.raises(UserError, match=r"epoch 1, step \d.*lower learning rate"):
+        fit(small_config(model, learning_rate=1e20), few_photos, tmp_path)
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_model_broken_by_an_epoch_s_last_step_is_told(
+    few_photos: Images, small_config: MakeConfig, tmp_path: Path, model: str
+) -> None:
+    """The loss, computed before that step, is still finite; the test error is not."""
+    config = small_config(model, learning_rate=1e30, batch_size=100, epochs=1)
+    with pytest.raises(UserError, match=r"epoch 1\b.*lower learning rate") as refused:
+        fit(config, few_photos, tmp_path)
+    assert config.run_name in str(refused.value)
+    assert not (tmp_path / config.run_name / "resume.pt").exists()  # nothing to resume from
+
+
+def test_images_all_alike_are_refused(small_config: MakeConfig, tmp_path: Path) -> None:
+    images = Images("grey", torch.full((10, 3, 32, 32), 7, dtype=torch.uint8), torch.zeros(2))
+    with pytest.raises(UserError, match="nothing to learn"):
+        fit(small_config("vae"), images, tmp_path)
+
+
+def test_unknown_device_is_refused(
+    few_photos: Images, small_config: MakeConfig, tmp_path: Path
+) -> None:
+    with pytest.raises(UserError, match="unknown device 'tpu': choose auto, cpu or cuda"):
+        fit(small_config("vae"), few_photos, tmp_path, device="tpu")
+
+
+def test_absent_gpu_is_told(
+    few_photos: Images, small_config: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(UserError, match="no GPU"):
+        fit(small_config("vae"), few_photos, tmp_path, device="cuda")
+
+
+# --- precision -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_bfloat16_learns_what_float32_learns(
+    few_photos: Images,
+    small_config: MakeConfig,
+    small_runs: dict[str, Run],
+    tmp_path: Path,
+    model: str,
+) -> None:
+    run = fit(small_config(model, precision="bfloat16"), few_photos, tmp_path)
+    assert run.environment["precision"] == "bfloat16"
+    expected = small_runs[model].history["reconstruction"]
+    np.testing.assert_allclose(run.history["reconstruction"], expected, rtol=0.02)
+    assert not run.history["reconstruction"].equals(expected)  # it was bfloat16
