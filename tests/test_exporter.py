@@ -191,6 +191,13 @@ def test_markdown_output_shows_a_picture_file(
     assert "Figure 1: Made of photos. As Figure 1 shows." in whole
 
 
+def test_markdown_output_may_hold_its_picture_itself(export: Export) -> None:
+    data = f"data:image/svg+xml;base64,{base64.b64encode(SVG.encode()).decode()}"
+    pdf = export(shown(display({"text/markdown": f"![A caption.]({data}){{#fig-x}}"})), "@fig-x")
+    assert "Figure 1: A caption. Figure 1" in text(pdf)
+    assert b"1 0 0 scn" in pdf.pages[0].get_contents().get_data()  # the SVG's red
+
+
 def test_markdown_table_with_a_caption_is_numbered(export: Export) -> None:
     table = "| a | b |\n|---|--:|\n| c | 2 |\n\n: Captioned. {#tbl-x}"
     plain = "| d | e |\n|---|---|\n| f | g |"
@@ -260,6 +267,7 @@ def test_a_table_of_long_texts_wraps_instead_of_shrinking(export: Export) -> Non
         ({"text/html": "<script>draw()</script>", "text/plain": "<Plot>"}, "<Plot>"),
         ({"text/html": "<iframe src='x.html'></iframe>", "text/plain": "<Frame>"}, "<Frame>"),
         ({"text/html": "<p>some <b>bold</b></p>", "text/plain": "<HTML>"}, "some bold"),
+        ({"text/html": "<a href='x.csv'>the file</a>", "text/plain": "<HTML>"}, "the file"),
         ({"text/latex": r"$\alpha + 17$", "text/plain": "<Math>"}, "17"),
     ],
 )
@@ -283,6 +291,10 @@ def test_bare_equation_environments_are_set(export: Export, name: str) -> None:
     assert "42" in whole
     assert "after" in whole
     assert "begin" not in whole
+
+
+def test_an_equations_tag_is_shown(export: Export) -> None:
+    assert "(7b)" in text(export(r"$$x = y \tag{7b}$$"))
 
 
 def test_macros_hold_in_later_cells(export: Export) -> None:
@@ -315,6 +327,7 @@ def test_citations_are_resolved(export: Export) -> None:
         (r"Some \unknowncommand{x} here.", "unknowncommand"),
         (r"$\unknowncommand{x}$", "unknowncommand"),
         ("x<sup>2</sup>", "<sup>"),
+        ('<iframe src="https://example.org"></iframe>', "<iframe"),
         ("<table><tr><td>1</td></tr></table>", "HTML tables"),
     ],
 )

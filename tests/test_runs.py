@@ -133,6 +133,8 @@ def test_run_gives_its_config_and_a_model_ready_for_use(
     assert set(stored) == set(run.model.state_dict())
     for name, value in run.model.state_dict().items():
         assert torch.equal(value, stored[name].float()), name
+        is_average = name in ("quantizer.ema_counts", "quantizer.ema_sums")
+        assert stored[name].dtype == (torch.float32 if is_average else torch.float16), name
 
 
 def test_environment_tells_what_the_run_came_from(

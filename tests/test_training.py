@@ -139,17 +139,17 @@ def test_every_image_is_seen_once_an_epoch_in_a_new_order(
     """The last batch, of 4 images where the others have 32, is used as well."""
     batches: list[Tensor] = []
     wrap_loss(monkeypatch, model, lambda _step, x, _terms: batches.append(x.clone()))
-    run = fit(small_config(model, epochs=2), few_photos, tmp_path)
+    run = fit(small_config(model), few_photos, tmp_path)
 
-    assert [len(x) for x in batches] == 2 * [32, 32, 32, 4]
-    assert run.history["steps"].tolist() == [4, 8]
+    assert [len(x) for x in batches] == 3 * [32, 32, 32, 4]
+    assert run.history["steps"].tolist() == [4, 8, 12]
     epochs = [
         [image.numpy().tobytes() for image in torch.cat(batches[start : start + 4])]
-        for start in (0, 4)
+        for start in (0, 4, 8)
     ]
     expected = sorted(image.numpy().tobytes() for image in few_photos.train.float() / 255)
-    assert sorted(epochs[0]) == sorted(epochs[1]) == expected
-    assert epochs[0] != epochs[1]
+    assert [sorted(epoch) for epoch in epochs] == [expected] * 3
+    assert epochs[0] != epochs[1] != epochs[2] != epochs[0]
 
 
 def test_batch_larger_than_the_data_is_one_step(

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from vqlib.images import load_images, scale
 from vqlib.runs import Run, load_run
-from vqlib.ssim import ssim
+from vqlib.similarity import ssim
 
 BATCH = 500
 

@@ -176,9 +176,11 @@ def _read(markdown: str, metadata: dict[str, Any], build: Path) -> dict[str, Any
 
     given = {key: value for key, value in metadata.items() if value is not None}
     (build / "metadata.json").write_text(json.dumps(given), encoding="utf-8")
-    # Without --columns a table with a long line gets equal columns over the whole width.
-    tree = _pandoc(markdown, f"--from={READER}", "--to=json", "--metadata-file=metadata.json", "--columns=100000",
-                   folder=build)  # fmt: skip
+    tree = _pandoc(
+        markdown, f"--from={READER}", "--to=json", "--metadata-file=metadata.json",
+        "--columns=100000",  # else a table with a long line has equal columns over the whole width
+        folder=build,
+    )  # fmt: skip
     document = walk(json.loads(tree), _translate, "typst", {})
     if "title" not in given:
         _take_title(document)
@@ -190,7 +192,7 @@ def _translate(kind: str, value: Any, *_: Any) -> Any:
     if kind == "Cite":
         return _cross_reference(value[0])
     if kind == "Math":
-        return [{"t": "Math", "c": [value[0], _norm_bars(value[1])]}]
+        return [{"t": "Math", "c": [value[0], _mend(value[1])]}]
     if kind in ("RawBlock", "RawInline"):
         format_, text = value
         translators = {"html": _html, "tex": _tex, "latex": _tex}
@@ -219,8 +221,9 @@ def _cross_reference(citations: list[dict[str, Any]]) -> list[dict[str, Any]] | 
     return inlines
 
 
-def _norm_bars(tex: str) -> str:
-    r"""\Vert for \|, which pandoc takes for the sign of parallel lines, and for \left\lVert."""
+def _mend(tex: str) -> str:
+    r"""A formula for pandoc, which takes \| for the sign of parallel lines and drops \tag."""
+    tex = re.sub(r"\\tag\{([^{}]*)\}", r"\\qquad \\text{(\1)}", tex)
     return NORM_BARS.sub(lambda bar: bar[0] if bar[0] == r"\\" else r"\Vert ", tex)
 
 
@@ -229,14 +232,17 @@ def _html(html: str, kind: str) -> list[dict[str, Any]]:
         return []
     if "<table" in html and "</table" not in html:
         raise ExportError("HTML tables in a Markdown cell are not read: write a | pipe | table |")
-    if LOST_TAGS.match(html):
-        raise ExportError(f"HTML in a Markdown cell would be lost: {html!r}: use Markdown or LaTeX")
+    lost = f"HTML in a Markdown cell would be lost: {html!r}: use Markdown or LaTeX"
+    if LOST_TAGS.match(html) and "</" not in html:
+        raise ExportError(lost)
     if kind == "RawInline" and re.match(r"<br\b", html):
         return [{"t": "LineBreak"}]
     if kind == "RawInline" and not html.startswith("<img"):
         return []  # a tag; what it encloses is in the document already
     # The sandbox keeps the reader from fetching what an <iframe> names.
     blocks = json.loads(_pandoc(html, "--from=html", "--to=json", "--sandbox"))["blocks"]
+    if LOST_TAGS.match(html) and not blocks:
+        raise ExportError(lost)
     if kind == "RawInline":
         return blocks[0]["c"] if blocks else []
     blocks = _undivided(blocks)
@@ -274,7 +280,7 @@ def _tex(tex: str, kind: str) -> list[dict[str, Any]]:
             f"LaTeX outside of formulas would be lost: {tex!r}: put it between $ signs"
         )
     body = found[3] if found[1] == "equation" else tex.strip()
-    math = {"t": "Math", "c": [{"t": "DisplayMath"}, _norm_bars(body)]}
+    math = {"t": "Math", "c": [{"t": "DisplayMath"}, _mend(body)]}
     return [math] if kind == "RawInline" else [{"t": "Para", "c": [math]}]
 
 
