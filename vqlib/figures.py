@@ -119,6 +119,7 @@ def loss_curves(
             axis.yaxis.set_minor_locator(ticker.NullLocator())
             if x == "steps":
                 axis.set(xlabel="optimizer steps", xscale="log")
+                axis.xaxis.set_minor_formatter(ticker.NullFormatter())
             else:
                 _epoch_axis(axis)
         figure.axes[0].set_ylabel("training loss")
