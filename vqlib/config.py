@@ -1,5 +1,6 @@
 """What defines a training run: two runs with equal configs are the same experiment."""
 
+import contextlib
 import hashlib
 import math
 import re
@@ -11,6 +12,7 @@ from typing import Any, Self, get_args
 from vqlib.errors import UserError
 
 MODELS = ("vae", "vqvae")
+MAX_SEED = 10**12  # an epoch's seed, about a million times as large, must be below 2^63
 PRECISIONS = ("auto", "float32", "bfloat16")
 
 
@@ -49,6 +51,7 @@ class TrainConfig:
             raise UserError(
                 f"unknown precision {self.precision!r}: choose one of {', '.join(PRECISIONS)}"
             )
+        object.__setattr__(self, "dataset", _normal(self.dataset))
         if not self.dataset:
             raise UserError("dataset is empty: give cifar10, photos or a folder of images")
         for name in _POSITIVE:
@@ -58,13 +61,17 @@ class TrainConfig:
         for name in ("seed", "beta", "commitment_cost", "num_residual_layers"):
             if getattr(self, name) < 0:
                 raise UserError(f"{name} must not be negative, got {getattr(self, name)}")
+        if self.seed > MAX_SEED:
+            raise UserError(f"seed must be at most {MAX_SEED}, got {self.seed}")
+        if self.num_hiddens < 2:
+            raise UserError(f"num_hiddens must be at least 2, got {self.num_hiddens}")
         if not 0 <= self.decay < 1:
             raise UserError(f"decay must be at least 0 and below 1, got {self.decay}")
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Self:
         """Builds a config from names and values; an unknown name is an error."""
-        known = {field.name for field in fields(cls)}
+        known = [field.name for field in fields(cls)]
         for name in values:
             if name not in known:
                 raise UserError(f"unknown parameter {name!r}: choose from {', '.join(known)}")
@@ -100,9 +107,18 @@ def dataset_slug(dataset: str) -> str:
     """A data set's short name for run names: a folder's own name and a hash of its path."""
     if dataset in ("cifar10", "photos"):
         return dataset
-    path = Path(dataset).expanduser().resolve()
+    path = Path(dataset)
     digest = hashlib.sha256(str(path).encode()).hexdigest()[:6]
     return re.sub(r"[^A-Za-z0-9]+", "_", path.name).strip("_").lower() + "_" + digest
+
+
+def _normal(dataset: str) -> str:
+    """A folder's path from the root: the same run wherever it is started from."""
+    with contextlib.suppress(OSError, RuntimeError, ValueError):
+        path = Path(dataset).expanduser()
+        if dataset not in ("", "cifar10", "photos") and path.is_dir():
+            return str(path.resolve())
+    return dataset
 
 
 def _typed(name: str, value: Any, kind: Any) -> Any:
@@ -115,7 +131,7 @@ def _typed(name: str, value: Any, kind: Any) -> Any:
         if isinstance(value, bool):
             raise ValueError
         number = kind(float(value)) if kind is int else kind(value)
-        if kind is int and number != float(value):
+        if kind is int and (number != float(value) or abs(number) > 2**53):
             raise ValueError
         if kind is float and not math.isfinite(number):
             raise ValueError

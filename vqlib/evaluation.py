@@ -47,8 +47,8 @@ def evaluate(model: nn.Module, images: Tensor, data_variance: float) -> dict[str
 def evaluate_run(path: str | Path) -> dict[str, Any]:
     """Evaluates the stored weights of a run anew, on the test images of its data set."""
     run = load_run(path)
-    images = load_run_images(run)
-    return evaluate(run.model, images, run.environment["data_variance"])
+    model = run.model  # a damaged run is told before its images are loaded
+    return evaluate(model, load_run_images(run), run.data_variance)
 
 
 def load_run_images(run: Run) -> Tensor:

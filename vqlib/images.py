@@ -1,7 +1,6 @@
 """Images as one uint8 tensor in memory: CIFAR-10, scikit-image's photographs, or any folder."""
 
 import os
-import urllib.error
 from collections.abc import Callable
 from dataclasses import dataclass
 from hashlib import md5
@@ -9,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps
 from torch import Tensor
 
 from vqlib.errors import UserError
@@ -126,7 +125,7 @@ def _download_cifar10(root: Path) -> None:
 
     try:
         CIFAR10(root, download=True)
-    except (urllib.error.URLError, ConnectionError, TimeoutError, RuntimeError) as error:
+    except (OSError, RuntimeError) as error:
         reason = getattr(error, "reason", error)
         raise Cifar10UnavailableError(
             f"CIFAR-10 is not in {root} and could not be downloaded ({reason}): set VQLIB_DATA "
@@ -156,8 +155,12 @@ def _photos(split: str) -> np.ndarray:
 
 
 def _folder(dataset: str) -> tuple[np.ndarray, np.ndarray]:
-    root = Path(dataset).expanduser()
-    if not root.is_dir():
+    try:
+        root = Path(dataset).expanduser()
+        found = root.is_dir()
+    except (OSError, RuntimeError, ValueError):  # a name that no folder can have
+        found = False
+    if not found:
         raise UserError(
             f"unknown dataset {dataset!r}: give cifar10, photos, or a folder of images that exists"
         )
@@ -172,7 +175,9 @@ def _folder(dataset: str) -> tuple[np.ndarray, np.ndarray]:
 
 def _read_pictures(folder: Path) -> np.ndarray:
     try:
-        paths = sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES)
+        paths = sorted(
+            p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES and not p.is_dir()
+        )
     except OSError as error:
         raise UserError(f"{folder} cannot be read: {error}") from None
     if not paths:
@@ -196,7 +201,7 @@ def _read_picture(path: Path) -> Image.Image:
     try:
         with Image.open(path) as picture:
             picture.load()
-    except (UnidentifiedImageError, OSError) as error:
+    except Exception as error:  # Pillow raises almost anything where a picture is damaged
         raise UserError(f"{path} cannot be read as a picture: {error}") from None
     if picture.mode != "RGB":
         raise UserError(f"{path} is {picture.mode}, not RGB: convert it first")

@@ -161,8 +161,7 @@ class VQVAE(nn.Module):
 
         Returns:
             `loss` = `reconstruction` + commitment_cost · `commitment` (+ `codebook` where
-            `decay = 0`); `reconstruction` is MSE / data_variance. Also `codes` (B, 8, 8), which
-            is no loss term: the training loop counts them.
+            `decay = 0`); `reconstruction` is MSE / data_variance.
         """
         quantized = self.quantizer(self.encode(x))
         reconstruction = F.mse_loss(self.decode(quantized.z_q), x) / self.data_variance

@@ -57,7 +57,8 @@ class VectorQuantizer(nn.Module):
         codebook = torch.empty(num_embeddings, embedding_dim).uniform_(-limit, limit)
         if decay > 0:
             self.register_buffer("codebook", codebook)
-            # Counts of 1 and sums equal to the codebook: a code that is missed keeps its place.
+            # Counts of 1 and sums equal to the codebook: a missed code keeps its place for about
+            # a thousand steps, until its count has sunk to epsilon, and then fades to the origin.
             self.register_buffer("ema_counts", torch.ones(num_embeddings))
             self.register_buffer("ema_sums", codebook.clone())
         else:
@@ -85,8 +86,9 @@ class VectorQuantizer(nn.Module):
             )
         batch, _, height, width = z_e.shape
         # |z - e|² = |z|² - 2 z·e + |e|²; |z|² does not change which code is nearest.
-        half_norms = self.codebook.square().sum(1) / 2  # (K,)
-        scores = (_rows(z_e) @ self.codebook.T).sub_(half_norms)  # (B·H·W, K)
+        with torch.autocast(z_e.device.type, enabled=False):
+            half_norms = self.codebook.square().sum(1) / 2  # (K,)
+            scores = (_rows(z_e.float()) @ self.codebook.T).sub_(half_norms)  # (B·H·W, K)
         return scores.argmax(1).view(batch, height, width)
 
     def lookup(self, codes: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ import platform
 import shutil
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import version
@@ -42,7 +42,7 @@ FINISHED = (
     *("config.json", "environment.json", "history.csv"),
     *("weights.safetensors", "evaluation.json"),
 )
-PACKAGES = ("torch", "torchvision", "numpy", "scikit-image", "pandas")
+PACKAGES = ("torchvision", "numpy", "scikit-image", "pandas")
 
 
 @dataclass(frozen=True)
@@ -55,18 +55,31 @@ class Run:
     @cached_property
     def model(self) -> nn.Module:
         """The trained model in evaluation mode, float32 on the CPU."""
-        model = build_model(self.config, self.environment["data_variance"])
+        model = build_model(self.config, self.data_variance)
         path = self.folder / "weights.safetensors"
         try:
             model.load_state_dict(load_file(path))
         except (OSError, RuntimeError, SafetensorError) as error:
-            raise UserError(f"{path} does not fit its config: {error}") from None
+            raise UserError(f"{path} does not fit its config: {_one_line(error)}") from None
         return model.eval()
+
+    @property
+    def data_variance(self) -> float:
+        """Variance of the training pixels."""
+        try:
+            return float(self.environment["data_variance"])
+        except (KeyError, TypeError, ValueError):
+            path = self.folder / "environment.json"
+            raise UserError(f"{path} is damaged: no number data_variance") from None
 
     @cached_property
     def history(self) -> pd.DataFrame:
         """A row an epoch: epoch, steps, seconds, the model's loss terms, test_nmse, perplexity."""
-        return pd.read_csv(self.folder / "history.csv")
+        path = self.folder / "history.csv"
+        try:
+            return pd.read_csv(path)
+        except (OSError, ValueError) as error:  # pandas' errors are ValueErrors
+            raise UserError(f"{path} cannot be read: {_one_line(error)}") from None
 
     @cached_property
     def evaluation(self) -> dict[str, Any]:
@@ -81,8 +94,12 @@ class Run:
     @cached_property
     def reconstructions(self) -> tuple[Tensor, Tensor]:
         """The sheet's originals and reconstructions, each uint8 (N, 3, 32, 32)."""
-        sheet = np.array(Image.open(self.folder / "reconstructions.png"))  # (64, 32·N, 3)
-        tiles = torch.from_numpy(sheet).unflatten(0, (2, 32)).unflatten(2, (-1, 32))
+        path = self.folder / "reconstructions.png"
+        try:
+            sheet = np.array(Image.open(path))  # (64, 32·N, 3)
+            tiles = torch.from_numpy(sheet).unflatten(0, (2, 32)).unflatten(2, (-1, 32))
+        except Exception as error:  # Pillow raises almost anything where a picture is damaged
+            raise UserError(f"{path} cannot be read: {_one_line(error)}") from None
         originals, reconstructions = tiles.permute(0, 2, 4, 1, 3)
         return originals, reconstructions
 
@@ -113,11 +130,21 @@ def is_finished(folder: Path) -> bool:
 
 def read_config(folder: Path) -> TrainConfig:
     """The config of a run folder."""
-    return TrainConfig.from_dict(read_json(folder / "config.json"))
+    path = folder / "config.json"
+    values = read_json(path)
+    try:
+        return TrainConfig.from_dict(values)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
 
 
 def build_model(config: TrainConfig, data_variance: float) -> nn.Module:
     """A fresh model as the config says; `data_variance` is that of the training pixels."""
+    with torch.random.fork_rng([]):
+        return _build_model(config, data_variance)
+
+
+def _build_model(config: TrainConfig, data_variance: float) -> nn.Module:
     if config.model == "vae":
         return VAE(config.latent_dim, config.beta)
     return VQVAE(
@@ -137,6 +164,7 @@ def environment() -> dict[str, Any]:
     return {
         "python": platform.python_version(),
         **{package: version(package) for package in PACKAGES},
+        "torch": torch.__version__,
         "platform": platform.platform(),
         "processor": _processor(),
         "threads": torch.get_num_threads(),
@@ -169,9 +197,12 @@ def write_sheet(path: Path, originals: Tensor, reconstructions: Tensor) -> None:
 def read_json(path: Path) -> dict[str, Any]:
     """A JSON file's content; a damaged one is a `UserError`."""
     try:
-        return json.loads(path.read_text())
+        content = json.loads(path.read_text())
     except (OSError, ValueError) as error:
         raise UserError(f"{path} cannot be read: {error}") from None
+    if not isinstance(content, dict):
+        raise UserError(f"{path} cannot be read: it holds no JSON object")
+    return content
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:
@@ -189,7 +220,8 @@ def write_atomically(path: Path, content: bytes) -> None:
             os.fsync(file.fileno())
         os.replace(aside, path)
     except OSError as error:
-        aside.unlink(missing_ok=True)
+        with suppress(OSError):
+            aside.unlink()
         raise UserError(f"{path} cannot be written: {error.strerror}") from None
 
 
@@ -250,6 +282,10 @@ def _read_holder(folder: Path) -> str:
         return f" (pid {progress['pid']} on {progress['host']})"
     except (UserError, KeyError):
         return ""
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())
 
 
 def _processor() -> str:

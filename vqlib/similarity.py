@@ -70,7 +70,9 @@ def _banded(taps: Tensor, length: int) -> Tensor:
 
 
 def _check(x: Tensor, y: Tensor, data_range: float) -> None:
-    if x.ndim != 4 or x.shape != y.shape:
+    if not data_range > 0:
+        raise UserError(f"data_range must be above 0, got {data_range:g}")
+    if x.ndim != 4 or x.shape != y.shape or not x.numel():
         raise UserError(
             f"expected two batches (B, C, H, W) of one shape, "
             f"got {tuple(x.shape)} and {tuple(y.shape)}"

@@ -57,6 +57,7 @@ def fit(
         UserError: where the data or the folder cannot be used, another process holds the run, or
             the loss is no longer finite.
     """
+    torch_device = _device(device)
     folder = Path(results) / config.run_name
     for finished in [folder] if retrain else [folder, SHIPPED / config.run_name]:
         if is_finished(finished) and read_config(finished) == config:
@@ -67,7 +68,7 @@ def fit(
     with sole_writer(folder):
         _check_same_config(folder, config)
         write_json(folder / "config.json", config.to_dict())
-        trainer = Trainer(config, images, folder, _device(device))
+        trainer = Trainer(config, images, folder, torch_device)
         trainer.train()
         trainer.finish()
     return load_run(folder)
@@ -173,6 +174,11 @@ class Trainer:
                 squared_error += (x - y).square().sum().item()
                 usage = evaluation.count_codes(self.model, codes, usage)
         nmse = squared_error / self.test_images.numel() / self.data_variance
+        if not math.isfinite(nmse):
+            raise UserError(
+                f"{self.folder.name}: test error not finite after epoch {len(self.history) + 1}. "
+                "Try a lower learning rate."
+            )
         return {"test_nmse": nmse, **evaluation.codebook_use(usage)}
 
     def _resume(self) -> None:
@@ -229,7 +235,8 @@ class _LossMeans:
         if len(bad):
             raise UserError(
                 f"{folder.name}: loss not finite at epoch {epoch}, step {bad[0].item() + 1}; "
-                f"{folder} holds the state after epoch {epoch - 1}. Try a lower learning rate."
+                + (f"{folder} holds the state after epoch {epoch - 1}. " if epoch > 1 else "")
+                + "Try a lower learning rate."
             )
 
 
