@@ -6,7 +6,7 @@ history.csv            a row an epoch
 weights.safetensors    the trained model, in float16
 evaluation.json        figures over the test images, of those very weights
 reconstructions.png    test images over their reconstructions, pixel by pixel
-resume.pt, progress.json, .lock   only while the run is under way
+resume.pt, progress.json, .lock, .holder   only while the run is under way
 """
 
 import hashlib
@@ -14,6 +14,7 @@ import json
 import os
 import platform
 import shutil
+import socket
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -238,9 +239,12 @@ def sole_writer(folder: Path) -> Iterator[None]:
         raise UserError(message) from None
     except OSError as error:
         raise UserError(f"{folder} cannot be written: {error.strerror}") from None
+    holder = folder / ".holder"
+    write_json(holder, {"pid": os.getpid(), "host": socket.gethostname()})
     try:
         yield
     finally:
+        holder.unlink(missing_ok=True)
         lock.release()
 
 
@@ -278,9 +282,9 @@ def _previous(path: Path) -> Path:
 
 def _read_holder(folder: Path) -> str:
     try:
-        progress = read_json(folder / "progress.json")
-        return f" (pid {progress['pid']} on {progress['host']})"
-    except (UserError, KeyError):
+        holder = read_json(folder / ".holder")
+        return f" (pid {holder['pid']} on {holder['host']})"
+    except (UserError, KeyError):  # it has just taken the lock, or let go of it
         return ""
 
 
