@@ -9,8 +9,6 @@ from dataclasses import fields
 from pathlib import Path
 from typing import NoReturn
 
-import yaml
-
 from vqlib.config import TrainConfig
 from vqlib.errors import UserError
 from vqlib.paths import RUNS
@@ -111,6 +109,8 @@ def _status(options: argparse.Namespace) -> None:
 
 
 def _notebook(options: argparse.Namespace) -> None:
+    import yaml
+
     from vqlib.notebook import run_notebook
 
     parameters = {name: yaml.safe_load(value) for name, value in options.p}
