@@ -4,6 +4,7 @@ import argparse
 import inspect
 import json
 import re
+import signal
 import sys
 from dataclasses import fields
 from pathlib import Path
@@ -17,6 +18,7 @@ from vqlib.paths import RUNS
 def main(arguments: list[str] | None = None) -> None:
     """Runs a command; a `UserError` ends as one line on standard error and exit code 1."""
     options = _parser().parse_args(arguments)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # to be stopped is like Ctrl-C
     try:
         options.command(options)
     except UserError as error:

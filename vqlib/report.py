@@ -156,7 +156,7 @@ def conclusion(summary: pd.DataFrame) -> str:
 
 
 def loss_sentence(summary: pd.DataFrame) -> str:
-    """The VQ-VAE's last training losses at the smallest and the largest batch size."""
+    """The VQ-VAE's training losses of the last epoch, at the smallest and largest batch size."""
     vqvae = summary[summary["model"] == "vqvae"].groupby("batch_size")[
         ["steps", "train_loss", "train_reconstruction_loss"]
     ]
@@ -164,9 +164,9 @@ def loss_sentence(summary: pd.DataFrame) -> str:
     ends = [
         f"{row['train_loss']:.3f}, of it {row['train_reconstruction_loss']:.3f} reconstruction, "
         f"at batch size {batch_size} ({row['steps']:,.0f} steps)"
-        for batch_size, row in means.loc[[means.index.min(), means.index.max()]].iterrows()
+        for batch_size, row in means.loc[sorted({means.index.min(), means.index.max()})].iterrows()
     ]
-    return f"The loss of the last epoch is {ends[0]}, and {ends[1]}."
+    return f"The loss of the last epoch is {', and '.join(ends)}."
 
 
 def figure(path: Path, caption: str, label: str) -> Markdown:

@@ -3,6 +3,7 @@
 import itertools
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from dataclasses import dataclass, fields
@@ -14,7 +15,7 @@ import yaml
 
 from vqlib.config import TrainConfig
 from vqlib.errors import UserError
-from vqlib.images import resolve_dataset
+from vqlib.images import load_images, resolve_dataset
 from vqlib.notebook import parameter_names
 from vqlib.paths import ROOT
 from vqlib.runs import Run, find_runs, is_finished, load_run, write_atomically
@@ -147,23 +148,33 @@ def run_study(preset: str, keep_going: bool = False, retrain: bool = False) -> N
             a notebook failed, with its name, cell and message.
     """
     study = load_study(preset)
-    _prepare(study, retrain)
-    waiting = [n for n in study.run_names if not is_finished(study.folder / n)]
+    dataset = study.configs[0].dataset
+    waiting = [n for n in study.run_names if retrain or not is_finished(study.folder / n)]
+    if waiting:
+        load_images(dataset, limit=1)  # data that cannot be used are told before anything runs
+    _prepare(study, waiting)
     print(
-        f"study {study.name}: {len(study.configs)} runs on {study.configs[0].dataset}, "
+        f"study {study.name}: {len(study.configs)} runs on {dataset}, "
         f"{len(study.configs) - len(waiting)} of them finished already"
     )
     command = [
         *(sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"), "--quiet"),
         *("--cores", "all", "--rerun-incomplete", "--config", f"preset={study.name}"),
-        f"dataset={study.configs[0].dataset}",
+        f"dataset={dataset}",
     ]
     if keep_going:
         command.insert(3, "--keep-going")
     log = study.folder / "logs" / "snakemake.log"
     with open(log, "w") as output:
-        process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, cwd=ROOT)
+        process = subprocess.Popen(
+            command, stdout=output, stderr=subprocess.STDOUT, cwd=ROOT, start_new_session=True
+        )
+    try:
         watch(process, study.folder, waiting)
+    finally:  # an interrupted study leaves no training behind
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGINT)
+            process.wait()
     if process.returncode:
         raise UserError(_failures(study, log))
     print(f"results: {study.folder / 'summary.csv'}")
@@ -171,8 +182,8 @@ def run_study(preset: str, keep_going: bool = False, retrain: bool = False) -> N
     print(f"report:  {study.report}")
 
 
-def _prepare(study: Study, retrain: bool) -> None:
-    """Makes the folders, and forgets notebooks whose run is gone so that it is trained again."""
+def _prepare(study: Study, waiting: list[str]) -> None:
+    """Makes the folders, and forgets what is there of runs that are to be trained."""
     try:
         shutil.rmtree(study.folder / "logs", ignore_errors=True)
         (study.folder / "logs").mkdir(parents=True)
@@ -181,11 +192,10 @@ def _prepare(study: Study, retrain: bool) -> None:
         raise UserError(f"{study.folder} cannot be written: {error.strerror}") from None
     if not os.access(study.folder, os.W_OK):
         raise UserError(f"{study.folder} cannot be written")
-    for name in study.run_names:
-        if retrain:
-            shutil.rmtree(study.folder / name, ignore_errors=True)
-        if not is_finished(study.folder / name):
-            (study.folder / "notebooks" / f"{name}.ipynb").unlink(missing_ok=True)
+    for name in waiting:
+        if is_finished(study.folder / name):  # to be trained again
+            shutil.rmtree(study.folder / name)
+        (study.folder / "notebooks" / f"{name}.ipynb").unlink(missing_ok=True)
 
 
 def _failures(study: Study, log: Path) -> str:
