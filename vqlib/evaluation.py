@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from vqlib.images import load_images, scale
+from vqlib.protocols import ssim_by_protocol
 from vqlib.runs import Run, load_run
-from vqlib.similarity import ssim
 
 BATCH = 500
 
@@ -25,22 +25,24 @@ def evaluate(model: nn.Module, images: Tensor, data_variance: float) -> dict[str
     Returns:
         `n_test`; `test_mse`, the mean over all pixels of images in [0, 1]; `test_nmse` =
         test_mse / data_variance; `test_psnr` = -10 log10(test_mse), in dB; `test_ssim`, the mean
-        of Wang et al.'s SSIM per image. With a codebook also `perplexity` of the codes over all
-        images, and `codes_used`; else both None.
+        of Wang et al.'s SSIM per image; `ssim_by_protocol`, see there. With a codebook also
+        `perplexity` of the codes over all images, and `codes_used`; else both None.
     """
-    squared_error, total_ssim, usage = 0.0, 0.0, None
+    squared_error, usage, reconstructions = 0.0, None, []
     for x, y, codes in reconstruct_all(model, images):
         squared_error += (x.double() - y.double()).square().sum().item()
-        total_ssim += ssim(x, y).sum().item()
         usage = count_codes(model, codes, usage)
+        reconstructions.append(y.cpu())
     mse = squared_error / images.numel()
+    protocols = ssim_by_protocol(scale(images), torch.cat(reconstructions))
     return {
         "n_test": len(images),
         "test_mse": mse,
         "test_nmse": mse / data_variance,
         "test_psnr": -10 * torch.tensor(mse, dtype=torch.float64).log10().item(),
-        "test_ssim": total_ssim / len(images),
+        "test_ssim": protocols["Wang et al."],
         **codebook_use(usage),
+        "ssim_by_protocol": protocols,
     }
 
 

@@ -1,6 +1,7 @@
 """What the original report claims and our figures beside it, as notebooks and report show them."""
 
 from base64 import b64encode
+from collections.abc import Mapping
 from pathlib import Path
 
 import pandas as pd
@@ -86,6 +87,24 @@ def _table(summary: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
             "–" if pd.isna(value) else template.format(value) for value in means[column]
         ]
     return text.set_index("Model")
+
+
+def protocol_table(evaluations: Mapping[str, Mapping[str, float | None]]) -> pd.DataFrame:
+    """SSIM of the same reconstructions by each protocol, as text ready to show.
+
+    Args:
+        evaluations: model to its `ssim_by_protocol`.
+    """
+    table = pd.DataFrame(
+        {
+            MODEL_NAMES[model]: pd.Series(scores, dtype=float)
+            for model, scores in evaluations.items()
+        }
+    )
+    claimed = {MODEL_NAMES[model]: value for model, value in CLAIMED_SSIM.items()}
+    table.loc["original report"] = [claimed[name] for name in table.columns]
+    table = table.map(lambda score: "–" if pd.isna(score) else f"{score:.3f}")
+    return table.rename_axis("SSIM by protocol")
 
 
 def data_sentence(summary: pd.DataFrame) -> str:

@@ -10,7 +10,7 @@ from vqlib.errors import UserError
 K1, K2 = 0.01, 0.03
 
 
-def ssim(x: Tensor, y: Tensor, data_range: float = 1.0, window: str = "gaussian") -> Tensor:
+def ssim(x: Tensor, y: Tensor, data_range: float = 1.0, window: str | int = "gaussian") -> Tensor:
     """SSIM of each pair of images: (B,), float64.
 
     The window stays inside the image, within one colour; the mean is over positions and colours.
@@ -20,7 +20,7 @@ def ssim(x: Tensor, y: Tensor, data_range: float = 1.0, window: str = "gaussian"
         data_range: the span of possible values.
         window: `gaussian`, the settings of Wang et al. (sigma 1.5, 11×11, population covariance:
             scikit-image's `gaussian_weights=True, sigma=1.5, use_sample_covariance=False`), or
-            `uniform`, scikit-image's default (7×7, sample covariance).
+            the side of a uniform window (sample covariance); 7 is scikit-image's default.
 
     Raises:
         UserError: where shapes differ, an image is smaller than the window, or a value lies
@@ -47,17 +47,17 @@ def ssim(x: Tensor, y: Tensor, data_range: float = 1.0, window: str = "gaussian"
     return (luminance * structure).mean(dim=(1, 2, 3))
 
 
-def _window(name: str) -> tuple[Tensor, float]:
+def _window(window: str | int) -> tuple[Tensor, float]:
     """One-dimensional weights, and the factor from population to the wanted covariance."""
-    if name == "gaussian":
+    if window == "gaussian":
         sigma, radius = 1.5, 5
         taps = torch.arange(-radius, radius + 1, dtype=torch.float64)
         taps = (-taps.square() / (2 * sigma**2)).exp()
         return taps / taps.sum(), 1.0
-    if name == "uniform":
-        side = 7
-        return torch.full((side,), 1 / side, dtype=torch.float64), side**2 / (side**2 - 1)
-    raise UserError(f"unknown window {name!r}: choose gaussian or uniform")
+    if isinstance(window, int) and window > 1:
+        pixels = window**2
+        return torch.full((window,), 1 / window, dtype=torch.float64), pixels / (pixels - 1)
+    raise UserError(f"unknown window {window!r}: choose gaussian or a whole number above 1")
 
 
 def _banded(taps: Tensor, length: int) -> Tensor:
