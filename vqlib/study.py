@@ -13,12 +13,12 @@ from typing import Any
 import pandas as pd
 import yaml
 
-from vqlib.config import TrainConfig
+from vqlib.config import MODELS, TrainConfig
 from vqlib.errors import UserError
 from vqlib.images import load_images, resolve_dataset
 from vqlib.notebook import parameter_names
-from vqlib.paths import ROOT
-from vqlib.runs import Run, find_runs, is_finished, load_run, write_atomically
+from vqlib.paths import ROOT, SHIPPED, shown
+from vqlib.runs import Run, find_runs, is_finished, load_run, read_config, write_atomically
 from vqlib.status import watch
 
 NOTEBOOKS = {
@@ -94,6 +94,14 @@ def load_study(preset: str, dataset: str | None = None) -> Study:
     for name, value in lists.items():
         if not isinstance(value, list) or not value:
             raise UserError(f"{path}: {name} must be a list such as [1, 2]")
+    for name, grid in (("model", "models"), ("batch_size", "batch_sizes"), ("seed", "seeds")):
+        if name in values:
+            raise UserError(f"{path}: {name} is given by the list {grid}")
+    if set(lists["models"]) != set(MODELS) and set(lists["models"]) < set(MODELS):
+        raise UserError(f"{path}: models must be [{', '.join(MODELS)}]: the report compares them")
+    for name, value in lists.items():
+        if len(set(map(str, value))) < len(value):
+            raise UserError(f"{path}: {name} names something twice: {value}")
     values["dataset"] = resolve_dataset(dataset or values.get("dataset", "cifar10"))
     configs = [
         _config(path, values, model, batch_size, seed)
@@ -149,6 +157,8 @@ def run_study(preset: str, keep_going: bool = False, retrain: bool = False) -> N
     """
     study = load_study(preset)
     dataset = study.configs[0].dataset
+    if not retrain:
+        _take_shipped(study)
     waiting = [n for n in study.run_names if retrain or not is_finished(study.folder / n)]
     if waiting:
         load_images(dataset, limit=1)  # data that cannot be used are told before anything runs
@@ -177,9 +187,22 @@ def run_study(preset: str, keep_going: bool = False, retrain: bool = False) -> N
             process.wait()
     if process.returncode:
         raise UserError(_failures(study, log))
+    missing = [name for name in study.run_names if not is_finished(study.folder / name)]
+    if missing:
+        raise UserError(f"study {study.name}: not trained: {', '.join(missing)} ({log} says more)")
     print(f"results: {study.folder / 'summary.csv'}")
     print(f"figures: {study.figures}")
     print(f"report:  {study.report}")
+
+
+def _take_shipped(study: Study) -> None:
+    """Copies the runs that are shipped with the project and that this study asks for too."""
+    for config in study.configs:
+        shipped, own = SHIPPED / config.run_name, study.folder / config.run_name
+        if own != shipped and is_finished(shipped) and not is_finished(own):
+            if read_config(shipped) == config:
+                print(f"{config.run_name}: finished, copied from {shown(shipped)}")
+                shutil.copytree(shipped, own, dirs_exist_ok=True)
 
 
 def _prepare(study: Study, waiting: list[str]) -> None:
@@ -196,6 +219,9 @@ def _prepare(study: Study, waiting: list[str]) -> None:
         if is_finished(study.folder / name):  # to be trained again
             shutil.rmtree(study.folder / name)
         (study.folder / "notebooks" / f"{name}.ipynb").unlink(missing_ok=True)
+    if waiting:  # while the report stands, Snakemake would find nothing to do
+        (study.folder / "summary.csv").unlink(missing_ok=True)
+        study.report.unlink(missing_ok=True)
 
 
 def _failures(study: Study, log: Path) -> str:
