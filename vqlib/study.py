@@ -199,10 +199,10 @@ def _take_shipped(study: Study) -> None:
     """Copies the runs that are shipped with the project and that this study asks for too."""
     for config in study.configs:
         shipped, own = SHIPPED / config.run_name, study.folder / config.run_name
-        if own != shipped and is_finished(shipped) and not is_finished(own):
-            if read_config(shipped) == config:
-                print(f"{config.run_name}: finished, copied from {shown(shipped)}")
-                shutil.copytree(shipped, own, dirs_exist_ok=True)
+        wanted = own != shipped and is_finished(shipped) and not is_finished(own)
+        if wanted and read_config(shipped) == config:
+            print(f"{config.run_name}: finished, copied from {shown(shipped)}")
+            shutil.copytree(shipped, own, dirs_exist_ok=True)
 
 
 def _prepare(study: Study, waiting: list[str]) -> None:
