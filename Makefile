@@ -25,7 +25,7 @@ clean:  ## remove the environment and all results that are not shipped
 	git clean -fdxq results figures report
 
 help:  ## this list
-	@sed -n 's/^\([a-z]*\):.*##/\1:/p' $(MAKEFILE_LIST) | awk -F: '{printf "  make %-8s %s\n", $$1, $$2}'
+	@sed -n 's/^\([a-z]*\):.*##/\1:/p' $(MAKEFILE_LIST) | sed 's/:  */ /' | awk '{name=$$1; $$1=""; printf "  make %-7s%s\n", name, $$0}'
 
 $(READY): requirements.lock pyproject.toml
 	@echo "Setting up .venv (PyTorch is several hundred MB to some GB; only the first time)"

@@ -8,7 +8,8 @@ from vqlib.paths import ROOT
 from vqlib.study import NOTEBOOKS, load_study, write_summary
 
 study = load_study(config.get("preset", "quick"), config.get("dataset"))
-RUN_NOTEBOOK = f"OMP_NUM_THREADS={{threads}} {sys.executable} -m vqlib notebook"
+PYTHON = shlex.quote(sys.executable)
+RUN_NOTEBOOK = f"OMP_NUM_THREADS={{threads}} {PYTHON} -m vqlib notebook"
 
 
 def arguments(parameters):
@@ -45,7 +46,7 @@ rule train:
         "logs/{run}.log",
     threads: 1
     shell:
-        RUN_NOTEBOOK + " {input} {output} {params} > {log} 2>&1"
+        RUN_NOTEBOOK + " {input:q} {output:q} {params} > {log:q} 2>&1"
 
 
 rule summary:
@@ -71,7 +72,7 @@ rule compare:
     log:
         "logs/03_ssim_comparison.log",
     shell:
-        RUN_NOTEBOOK + " {input[0]} {output[0]} {WHERE} > {log} 2>&1"
+        RUN_NOTEBOOK + " {input[0]:q} {output[0]:q} {WHERE} > {log:q} 2>&1"
 
 
 rule losses:
@@ -84,7 +85,7 @@ rule losses:
     log:
         "logs/04_loss_analysis.log",
     shell:
-        RUN_NOTEBOOK + " {input[0]} {output[0]} {WHERE} > {log} 2>&1"
+        RUN_NOTEBOOK + " {input[0]:q} {output[0]:q} {WHERE} > {log:q} 2>&1"
 
 
 rule report:
@@ -99,6 +100,6 @@ rule report:
     log:
         "logs/report.log",
     shell:
-        RUN_NOTEBOOK + " {input[0]} {output[0]} {WHERE} > {log} 2>&1 && "
-        "cp {input[1]} notebooks/ && "
-        f"{sys.executable} -m vqlib pdf {{output}} >> {{log}} 2>&1"
+        RUN_NOTEBOOK + " {input[0]:q} {output[0]:q} {WHERE} > {log:q} 2>&1 && "
+        "cp {input[1]:q} notebooks/ && "
+        f"{PYTHON} -m vqlib pdf {{output:q}} >> {{log:q}} 2>&1"

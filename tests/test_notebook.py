@@ -4,7 +4,7 @@ import nbformat
 import pytest
 
 from vqlib import UserError
-from vqlib.notebook import parameter_names, run_notebook
+from vqlib.notebook import export_pdf, parameter_names, run_notebook
 from vqlib.paths import ROOT
 
 
@@ -50,6 +50,22 @@ def test_a_failing_cell_is_named_and_leaves_no_output_notebook(notebook, tmp_pat
 def test_training_notebooks_know_the_parameters_of_a_run(name):
     names = parameter_names(ROOT / "notebooks" / f"{name}.ipynb")
     assert {"dataset", "batch_size", "epochs", "learning_rate", "seed", "limit"} <= set(names)
+
+
+@pytest.mark.parametrize("content", [None, "no JSON", "{}"])
+def test_what_is_no_notebook_is_refused_by_name(tmp_path, content):
+    path = tmp_path / "some.ipynb"
+    if content is not None:
+        path.write_text(content)
+    for use in (
+        lambda: run_notebook(path, tmp_path / "out.ipynb", {}),
+        lambda: export_pdf(path, path),
+    ):
+        with pytest.raises(
+            UserError, match=r"some.ipynb (cannot be read|is not a notebook): "
+        ) as error:
+            use()
+        assert "\n" not in str(error.value)
 
 
 def test_a_notebook_without_parameters_cell_is_refused(tmp_path):

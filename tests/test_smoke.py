@@ -3,8 +3,10 @@
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import nbformat
@@ -19,11 +21,13 @@ PARTS = ("vqlib", "notebooks", "presets", "report", "Snakefile")
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
-    """A copy of the project without any results."""
+    """A copy of the project without any results, in a folder with a space in its name."""
+    folder = tmp_path / "a project"
+    folder.mkdir()
     for part in PARTS:
         copy = shutil.copytree if (ROOT / part).is_dir() else shutil.copy
-        copy(ROOT / part, tmp_path / part)
-    return tmp_path
+        copy(ROOT / part, folder / part)
+    return folder
 
 
 def run_vqlib(project: Path, *arguments: str) -> subprocess.CompletedProcess:
@@ -78,6 +82,13 @@ def test_smoke_study_makes_runs_figures_and_a_report_of_those_numbers(project):
     assert "4 of them finished already" in again.stdout
     assert again.returncode == 0
 
+    before = {name: (folder / name / "history.csv").stat().st_mtime_ns for name in summary.run}
+    anew = run_vqlib(project, "study", "smoke", "--retrain")
+    assert anew.returncode == 0, anew.stderr
+    for name, written in before.items():
+        assert (folder / name / "history.csv").stat().st_mtime_ns > written
+    assert (folder / "report.pdf").exists()
+
 
 def test_a_failed_notebook_fails_the_study_by_name_and_the_rest_goes_on(project):
     broken = project / "notebooks" / "02_vqvae.ipynb"
@@ -104,3 +115,30 @@ def test_a_failed_notebook_fails_the_study_by_name_and_the_rest_goes_on(project)
     mended = run_vqlib(project, "study", "smoke")
     assert mended.returncode == 0, mended.stderr
     assert (folder / "report.pdf").exists()
+
+
+def test_an_interrupted_study_leaves_no_process_and_goes_on(project):
+    preset = project / "presets" / "smoke.yaml"
+    preset.write_text(preset.read_text().replace("epochs: 2", "epochs: 200"))
+    study = subprocess.Popen(
+        [sys.executable, "-m", "vqlib", "study", "smoke"],
+        env=os.environ | {"PYTHONPATH": str(project)},
+        cwd=project.parent,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    folder = project / "results" / "smoke"
+    deadline = time.monotonic() + 200
+    while not list(folder.glob("*/resume.pt")):
+        assert study.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+    trained = [json.loads(p.read_text())["pid"] for p in folder.glob("*/progress.json")]
+    study.send_signal(signal.SIGINT)
+    _, said = study.communicate(timeout=60)
+    assert study.returncode == 130
+    assert "goes on from the last epoch" in said
+    time.sleep(3)  # a kernel looks for its parent every second
+    assert not [pid for pid in trained if Path(f"/proc/{pid}").exists()]
+    assert not list(folder.glob(".snakemake/locks/*"))

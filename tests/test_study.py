@@ -1,9 +1,12 @@
 """Presets and summaries."""
 
+import dataclasses
+import shutil
+
 import pandas as pd
 import pytest
 
-from vqlib import UserError, study
+from vqlib import UserError, load_run, study
 from vqlib.study import SUMMARY_COLUMNS, Study, load_study, load_summary, summarise
 
 
@@ -47,6 +50,11 @@ def test_a_preset_is_every_model_at_every_batch_size_and_seed(preset):
         (GOOD.replace("vae, vqvae", "gan"), "unknown model 'gan'"),
         (GOOD.replace("seeds: [0, 1]", "seeds: []"), "seeds must be a list"),
         (GOOD + "learning_rate: fast\n", "learning_rate must be a number"),
+        (GOOD + "batch_size: 3\n", "batch_size is given by the list batch_sizes"),
+        (GOOD + "seed: 3\n", "seed is given by the list seeds"),
+        (GOOD + "model: vae\n", "model is given by the list models"),
+        (GOOD.replace("[16, 64]", "[16, 16]"), "batch_sizes names something twice"),
+        (GOOD.replace("[vae, vqvae]", "[vae]"), "models must be .vae, vqvae.: the report compares"),
         ("models: [vae", "not valid YAML"),
         ("- vae", "must hold names and values"),
     ],
@@ -55,6 +63,7 @@ def test_a_bad_preset_is_refused_before_anything_runs(preset, text, message):
     with pytest.raises(UserError, match=message) as error:
         load_study(preset(text))
     assert "mine.yaml" in str(error.value)
+    assert "\n" not in str(error.value)
 
 
 def test_an_unknown_preset_names_those_there_are():
@@ -109,3 +118,34 @@ def test_the_full_study_owns_the_projects_figures_and_report():
     assert paper.report.parts[-2:] == ("report", "report.pdf")
     assert quick.report.parts[-3:] == ("results", "quick", "report.pdf")
     assert paper.figures != quick.figures
+
+
+def test_a_study_takes_the_shipped_runs_that_it_asks_for(small_runs, tmp_path, monkeypatch):
+    shipped, config = tmp_path / "shipped", small_runs["vqvae"].config
+    shutil.copytree(small_runs["vqvae"].folder, shipped / config.run_name)
+    monkeypatch.setattr(study, "ROOT", tmp_path)
+    monkeypatch.setattr(study, "SHIPPED", shipped)
+    other = dataclasses.replace(config, seed=1)
+    mine = Study("mine", [config, other])
+    study._take_shipped(mine)
+    assert load_run(mine.folder / config.run_name).config == config
+    assert not (mine.folder / other.run_name).exists()
+
+
+def test_what_is_to_be_trained_again_takes_summary_and_report_with_it(
+    small_runs, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(study, "ROOT", tmp_path)
+    mine = Study("mine", [run.config for run in small_runs.values()])
+    for run in small_runs.values():
+        shutil.copytree(run.folder, mine.folder / run.config.run_name)
+    for path in (mine.folder / "summary.csv", mine.report):
+        path.write_text("old")
+    study._prepare(mine, [])
+    assert mine.report.exists()
+    vae, vqvae = mine.run_names
+    study._prepare(mine, [vae])
+    assert not mine.report.exists()
+    assert not (mine.folder / "summary.csv").exists()
+    assert not (mine.folder / vae).exists()
+    assert (mine.folder / vqvae / "weights.safetensors").exists()

@@ -16,8 +16,7 @@ def parameter_names(path: Path) -> tuple[str, ...]:
     """Names in the notebook's cell tagged `parameters`."""
     from papermill import inspect_notebook
 
-    if not path.is_file():
-        raise UserError(f"{path} does not exist")
+    _check_is_notebook(path)
     names = tuple(inspect_notebook(str(path)))
     if not names:
         raise UserError(f"{path} has no cell tagged 'parameters'")
@@ -37,12 +36,15 @@ def run_notebook(source: Path, output: Path, parameters: Mapping[str, Any]) -> N
     import papermill
     from nbclient.exceptions import DeadKernelError
 
+    known = parameter_names(source)
     for name in parameters:
-        if name not in parameter_names(source):
-            known = ", ".join(parameter_names(source))
-            raise UserError(f"{source.name} has no parameter {name!r}; it has {known}")
+        if name not in known:
+            raise UserError(f"{source.name} has no parameter {name!r}; it has {', '.join(known)}")
     failed = output.with_suffix(".failed.ipynb")
-    output.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{output.parent} cannot be written: {error.strerror}") from None
     try:
         with warnings.catch_warnings(action="ignore"):
             papermill.execute_notebook(
@@ -61,9 +63,22 @@ def run_notebook(source: Path, output: Path, parameters: Mapping[str, Any]) -> N
     os.replace(failed, output)
 
 
+def _check_is_notebook(path: Path) -> None:
+    import nbformat
+
+    try:
+        nbformat.validate(nbformat.read(path, as_version=4))
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}") from None
+    except Exception as error:  # nbformat raises several kinds
+        problem = " ".join(str(error).split())[:200]
+        raise UserError(f"{path} is not a notebook: {problem}") from None
+
+
 def export_pdf(notebook: Path, output: Path) -> None:
     """Writes an executed notebook as a PDF, with the exporter that `--to typst_pdf` names."""
     from vqlib.exporter import TypstPDFExporter
 
+    _check_is_notebook(notebook)
     pdf, _ = TypstPDFExporter().from_filename(str(notebook))
     write_atomically(output, pdf)

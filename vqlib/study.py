@@ -87,7 +87,8 @@ def load_study(preset: str, dataset: str | None = None) -> Study:
     try:
         values = yaml.safe_load(path.read_text())
     except yaml.YAMLError as error:
-        raise UserError(f"{path} is not valid YAML: {error}") from None
+        problem = " ".join(str(error).split())
+        raise UserError(f"{path} is not valid YAML: {problem}") from None
     if not isinstance(values, dict):
         raise UserError(f"{path} must hold names and values")
     lists = {name: values.pop(name, None) for name in ("models", "batch_sizes", "seeds")}

@@ -66,6 +66,8 @@ def fit(
     if images is None:
         images = load_images(config.dataset, config.limit)
     with sole_writer(folder):
+        if is_finished(folder) and read_config(folder) == config:  # by another process meanwhile
+            return load_run(folder)
         _check_same_config(folder, config)
         write_json(folder / "config.json", config.to_dict())
         trainer = Trainer(config, images, folder, torch_device)
