@@ -3,9 +3,10 @@
 import shlex
 import sys
 
+from vqlib.claims import write_claims
 from vqlib.figures import SUFFIXES
 from vqlib.paths import ROOT
-from vqlib.study import NOTEBOOKS, load_study, write_summary
+from vqlib.study import NOTEBOOKS, load_study, load_summary, write_summary
 
 study = load_study(config.get("preset", "quick"), config.get("dataset"))
 PYTHON = shlex.quote(sys.executable)
@@ -56,6 +57,8 @@ rule summary:
         "summary.csv",
     run:
         write_summary(study)
+        if study.name == "paper":
+            write_claims(ROOT / "README.md", load_summary(study.folder))
 
 
 def figure_files(*names):

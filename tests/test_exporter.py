@@ -234,6 +234,18 @@ def test_wide_tables_are_set_smaller_and_cells_do_not_overlap(export: Export, co
     assert ends[-1] < float(page.mediabox.width) - 60
 
 
+@pytest.mark.parametrize(("rows", "pages"), [(12, 2), (150, 4)])
+def test_only_a_table_longer_than_a_page_is_broken(export: Export, rows: int, pages: int) -> None:
+    """Forty lines leave no room for twelve more: they go to the next page together."""
+    lines = "\n\n".join(["line"] * 36)
+    cells = "\n".join(f"| row{number:03} | x |" for number in range(rows))
+    pdf = export(f"{lines}\n\n| a | b |\n|---|---|\n{cells}\n\n: Long. {{#tbl-x}}")
+    holding = {number for number, page in enumerate(pdf.pages) if "row" in page.extract_text()}
+    assert len(re.findall(r"row\d{3}", text(pdf))) == rows
+    assert len(pdf.pages) <= pages
+    assert (len(holding) == 1) == (rows == 12)
+
+
 def test_long_lines_of_code_and_output_wrap(export: Export) -> None:
     output = new_output("stream", text="x" * 300)
     page = export(shown(output, source=f'"{"y" * 300}"')).pages[0].extract_text()

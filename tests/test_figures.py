@@ -27,7 +27,10 @@ def histories():
                 "steps": epochs * 1000 // size,
                 "loss": 1 / epochs / size,
                 "reconstruction": 0.5 / epochs / size,
+                "commitment": 0.2 / epochs,
+                "test_nmse": 0.6 / epochs / size,
                 "perplexity": epochs * size,
+                "codes_used": 100 - epochs,
             }
         )
         for size in (64, 16)
@@ -67,12 +70,34 @@ def test_loss_curves_are_the_histories(histories, x):
             assert np.array_equal(drawn[str(size)], history[[x, term]])
 
 
-def test_perplexity_curves_are_the_histories(histories):
-    drawn = lines(figures.perplexity_curves(histories))
-    assert {name: [y for _, y in xy] for name, xy in drawn.items()} == {
-        "16": [16, 32, 48],
-        "64": [64, 128, 192],
-    }
+def test_codebook_curves_are_perplexity_and_the_codes_that_are_not_used(histories):
+    figure = figures.codebook_curves(histories, num_embeddings=100)
+    values = [
+        {name: [y for _, y in xy] for name, xy in lines(figure, panel).items()} for panel in (0, 1)
+    ]
+    assert values == [
+        {"16": [16, 32, 48], "64": [64, 128, 192]},
+        {"16": [1, 2, 3], "64": [1, 2, 3]},
+    ]
+
+
+def test_train_against_test_has_a_panel_a_batch_size(histories):
+    figure = figures.train_against_test(histories)
+    for panel, size in enumerate((16, 64)):
+        drawn, history = lines(figure, panel), histories[size]
+        assert np.array_equal(drawn["train"], history[["epoch", "reconstruction"]])
+        assert np.array_equal(drawn["test"], history[["epoch", "test_nmse"]])
+        assert figure.axes[panel].get_title() == f"batch size {size}"
+
+
+def test_a_loss_axis_is_labelled_even_where_the_loss_hardly_moves(histories):
+    for history in histories.values():
+        history["loss"] = 0.42 + 0.01 * history["epoch"]
+    figure = figures.loss_curves(histories, ("loss",))
+    figure.canvas.draw()
+    axis = figure.axes[0]
+    low, high = axis.get_ylim()
+    assert sum(low <= tick <= high for tick in axis.get_yticks()) >= 3
 
 
 def test_models_differ_in_marker_as_well_as_colour():

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from vqlib import UserError, load_run, study
+from vqlib.runs import sole_writer
 from vqlib.study import SUMMARY_COLUMNS, Study, load_study, load_summary, summarise
 
 
@@ -149,3 +150,32 @@ def test_what_is_to_be_trained_again_takes_summary_and_report_with_it(
     assert not (mine.folder / "summary.csv").exists()
     assert not (mine.folder / vae).exists()
     assert (mine.folder / vqvae / "weights.safetensors").exists()
+
+
+def no_snakemake(*_args, **_kwargs):
+    raise AssertionError("something was run")
+
+
+def test_a_study_that_another_process_runs_is_left_alone(preset, tmp_path, monkeypatch):
+    monkeypatch.setattr(study.subprocess, "Popen", no_snakemake)
+    name, folder = preset(GOOD), tmp_path / "results" / "mine"
+    (folder / "logs").mkdir(parents=True)
+    (folder / "logs" / "snakemake.log").write_text("of the other")
+    with sole_writer(folder), pytest.raises(UserError, match=r"mine is being written by .*pid"):
+        study.run_study(name)
+    assert (folder / "logs" / "snakemake.log").read_text() == "of the other"
+
+
+def test_data_that_cannot_be_used_are_told_before_anything_runs(preset, tmp_path, monkeypatch):
+    monkeypatch.setattr(study.subprocess, "Popen", no_snakemake)
+    pictures = tmp_path / "pictures"
+    pictures.mkdir()
+    (pictures / "one.png").write_bytes(b"no picture")
+    with pytest.raises(UserError, match=r"one\.png"):
+        study.run_study(preset(GOOD.replace("photos", str(pictures))))
+
+
+def test_the_rate_is_the_length_of_the_codes_or_the_kl_term(small_runs):
+    bits = summarise(list(small_runs.values())).set_index("model")["bits"]
+    assert bits["vqvae"] == 64 * 5  # 32 codes
+    assert bits["vae"] == pytest.approx(small_runs["vae"].history["kl"].iloc[-1] * 1.442695, 1e-6)

@@ -87,6 +87,7 @@ def metric_by_batch_size(
                     f"{name} in the original report", (0.02, claims[model]), xytext=(0, 3),
                     xycoords=("axes fraction", "data"), textcoords="offset points",
                     color=style["color"], fontsize=8,
+                    bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.5},
                 )  # fmt: skip
         _batch_size_axis(axis, summary["batch_size"])
         axis.set_ylabel(label)
@@ -113,10 +114,7 @@ def loss_curves(
             for batch_size, history, style in _by_batch_size(histories):
                 axis.plot(history[x], history[term], label=str(batch_size), **style)
             axis.set_title(TERM_NAMES.get(term, term).replace("_", " "), fontsize=9)
-            axis.set_yscale("log")
-            axis.yaxis.set_major_locator(ticker.LogLocator(subs=(1, 1.5, 2, 3, 5, 7)))
-            axis.yaxis.set_major_formatter(ticker.FormatStrFormatter("%.3g"))
-            axis.yaxis.set_minor_locator(ticker.NullLocator())
+            _loss_axis(axis)
             if x == "steps":
                 axis.set(xlabel="optimizer steps", xscale="log")
                 axis.xaxis.set_minor_formatter(ticker.NullFormatter())
@@ -127,16 +125,38 @@ def loss_curves(
     return figure
 
 
-def perplexity_curves(histories: Mapping[int, pd.DataFrame]) -> Figure:
-    """Perplexity of the codes over the test images, epoch by epoch, a line a batch size."""
+def codebook_curves(histories: Mapping[int, pd.DataFrame], num_embeddings: int) -> Figure:
+    """Perplexity, and codes that never occur, over the test images after each epoch."""
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(4.8, 2.9), layout="constrained")
-        axis = figure.subplots()
+        figure = Figure(figsize=(6.5, 2.9), layout="constrained")
+        left, right = figure.subplots(1, 2)
         for batch_size, history, style in _by_batch_size(histories):
-            axis.plot(history["epoch"], history["perplexity"], label=str(batch_size), **style)
-        axis.set_ylabel("perplexity on test images")
-        _epoch_axis(axis)
-        axis.legend(title="batch size", fontsize=8, title_fontsize=8)
+            dead = num_embeddings - history["codes_used"]
+            left.plot(history["epoch"], history["perplexity"], label=str(batch_size), **style)
+            right.plot(history["epoch"], dead, label=str(batch_size), **style)
+        left.set_ylabel("perplexity on test images")
+        right.set_ylabel(f"dead codes of {num_embeddings}")
+        right.set_ylim(bottom=0)
+        for axis in (left, right):
+            _epoch_axis(axis)
+        right.legend(title="batch size", fontsize=8, title_fontsize=8)
+    return figure
+
+
+def train_against_test(histories: Mapping[int, pd.DataFrame]) -> Figure:
+    """Squared error / variance of the VQ-VAE while training and on test images, by epoch."""
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(6.5, 2.3), layout="constrained")
+        axes = figure.subplots(1, len(histories), sharey=True, squeeze=False)[0]
+        for axis, (batch_size, history) in zip(axes, sorted(histories.items()), strict=True):
+            marker = _marker(history)
+            axis.plot(history["epoch"], history["reconstruction"], marker=marker, label="train")
+            axis.plot(history["epoch"], history["test_nmse"], "--", marker=marker, label="test")
+            axis.set_title(f"batch size {batch_size}", fontsize=9)
+            _loss_axis(axis)
+            _epoch_axis(axis)
+        axes[0].set_ylabel("squared error / variance")
+        axes[-1].legend()
     return figure
 
 
@@ -215,6 +235,16 @@ def _strip(images: Tensor) -> np.ndarray:
         images = images.float() / 255
     padded = torch.nn.functional.pad(images.float(), (0, 2), value=1.0)
     return torch.cat(list(padded), dim=2)[:, :, :-2].permute(1, 2, 0).clamp(0, 1).numpy()
+
+
+def _loss_axis(axis: Axes) -> None:
+    axis.set_yscale("log")
+    low, high = axis.get_ylim()
+    few = ticker.MaxNLocator(4)  # a narrow range holds too few of the others
+    locator = few if high < 2 * low else ticker.LogLocator(subs=(1, 1.5, 2, 3, 5, 7))
+    axis.yaxis.set_major_locator(locator)
+    axis.yaxis.set_major_formatter(ticker.FormatStrFormatter("%.3g"))
+    axis.yaxis.set_minor_locator(ticker.NullLocator())
 
 
 def _epoch_axis(axis: Axes) -> None:

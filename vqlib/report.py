@@ -1,24 +1,21 @@
-"""What the original report claims and our figures beside it, as notebooks and report show them."""
+"""Tables and sentences that notebooks and report make from results."""
 
-from base64 import b64encode
+import math
 from collections.abc import Mapping
-from pathlib import Path
 
+import numpy as np
 import pandas as pd
-from IPython.display import Markdown
 
+from vqlib.claims import CLAIMED_SIZES
+from vqlib.config import TrainConfig
 from vqlib.figures import MODEL_NAMES
+from vqlib.wording import listed, plural, span
 
-# Zhao, Xie & Tang (2023), sections 3.2.2 and 3.2; SSIM's protocol is not stated there.
-CLAIMED_SSIM = {"vae": 0.78, "vqvae": 0.96}
-CLAIMED_LOSS = {  # batch size: total and reconstruction loss of the VQ-VAE after training
-    16: {"train_loss": 0.076, "train_reconstruction_loss": 0.051},
-    256: {"train_loss": 0.107, "train_reconstruction_loss": 0.055},
-}
 COLUMN_NAMES = {
     "model": "Model",
     "batch_size": "Batch size",
     "steps": "Steps",
+    "bits": "Bits",
     "test_mse": "MSE",
     "test_nmse": "NMSE",
     "test_psnr": "PSNR (dB)",
@@ -27,84 +24,41 @@ COLUMN_NAMES = {
     "train_loss": "Total loss",
     "train_reconstruction_loss": "Reconstruction loss",
 }
-FORMATS = {
-    "batch_size": "{:.0f}",
-    "steps": "{:,.0f}",
-    "test_mse": "{:.4f}",
-    "test_nmse": "{:.4f}",
-    "test_psnr": "{:.2f}",
-    "test_ssim": "{:.3f}",
-    "perplexity": "{:.0f}",
-    "train_loss": "{:.3f}",
-    "train_reconstruction_loss": "{:.3f}",
+DECIMALS = {
+    **{"batch_size": 0, "steps": 0, "bits": 0, "perplexity": 0, "test_psnr": 2, "test_ssim": 3},
+    **{"test_mse": 4, "test_nmse": 4, "train_loss": 4, "train_reconstruction_loss": 4},
 }
 
 
 def comparison_table(summary: pd.DataFrame) -> pd.DataFrame:
-    """Test figures by model and batch size, means over seeds, as text ready to show."""
-    columns = ["test_mse", "test_nmse", "test_psnr", "test_ssim", "perplexity"]
+    """Test figures by model and batch size, as text; mean ± deviation where there are seeds."""
+    columns = ["bits", "test_nmse", "test_psnr", "test_ssim", "perplexity"]
     return _table(summary, columns)
 
 
 def final_losses(summary: pd.DataFrame) -> pd.DataFrame:
-    """The VQ-VAE's training losses of the last epoch by batch size, as text ready to show."""
+    """The VQ-VAE's training losses of the last epoch and its test error by batch size, as text."""
     vqvae = summary[summary["model"] == "vqvae"]
-    return _table(vqvae, ["steps", "train_loss", "train_reconstruction_loss"])
-
-
-def claim_table(summary: pd.DataFrame) -> pd.DataFrame:
-    """Each number that the original report states, ours, and the difference, as text."""
-    rows = []
-    for model, claimed in CLAIMED_SSIM.items():
-        ours = summary.loc[summary["model"] == model, "test_ssim"]
-        name = MODEL_NAMES[model]
-        bound = "above " if model == "vqvae" else "about "
-        value = ours.min() if model == "vqvae" else ours.mean()
-        which = "lowest" if model == "vqvae" else "mean"
-        rows.append((f"{name}: SSIM, {which} over batch sizes", bound, claimed, value))
-    for batch_size, losses in CLAIMED_LOSS.items():
-        at = summary[(summary["model"] == "vqvae") & (summary["batch_size"] == batch_size)]
-        for column, claimed in losses.items():
-            label = COLUMN_NAMES[column].lower()
-            claim = f"VQ-VAE, batch {batch_size}: {label}"
-            rows.append((claim, "about ", claimed, at[column].mean()))
-    return pd.DataFrame(
-        {
-            "Claim": [row[0] for row in rows],
-            "Original report": [f"{bound}{claimed:g}" for _, bound, claimed, _ in rows],
-            "Here": [f"{ours:.3f}" for *_, ours in rows],
-            "Difference": [f"{ours - claimed:+.3f}" for *_, claimed, ours in rows],
-        }
-    ).replace({"nan": "–", "+nan": "–"})
+    table = _table(vqvae, ["steps", "train_loss", "train_reconstruction_loss", "test_nmse"])
+    return table.rename(columns={"NMSE": "Test NMSE"}).set_index("Batch size")
 
 
 def _table(summary: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
-    means = summary.groupby(["model", "batch_size"], as_index=False)[columns].mean()
+    groups = summary.groupby(["model", "batch_size"])
+    means, deviations = groups[columns].mean().reset_index(), groups[columns].std().reset_index()
     text = pd.DataFrame({"Model": means["model"].map(MODEL_NAMES)})
-    for column in ["batch_size", *columns]:
-        template = FORMATS[column]
-        text[COLUMN_NAMES[column]] = [
-            "–" if pd.isna(value) else template.format(value) for value in means[column]
-        ]
+    text["Batch size"] = means["batch_size"].map(str)
+    for column in columns:
+        pairs = zip(means[column], deviations[column], strict=True)
+        text[COLUMN_NAMES[column]] = [_number(*pair, DECIMALS[column]) for pair in pairs]
     return text.set_index("Model")
 
 
-def protocol_table(evaluations: Mapping[str, Mapping[str, float | None]]) -> pd.DataFrame:
-    """SSIM of the same reconstructions by each protocol, as text ready to show.
-
-    Args:
-        evaluations: model to its `ssim_by_protocol`.
-    """
-    table = pd.DataFrame(
-        {
-            MODEL_NAMES[model]: pd.Series(scores, dtype=float)
-            for model, scores in evaluations.items()
-        }
-    )
-    claimed = {MODEL_NAMES[model]: value for model, value in CLAIMED_SSIM.items()}
-    table.loc["original report"] = [claimed[name] for name in table.columns]
-    table = table.map(lambda score: "–" if pd.isna(score) else f"{score:.3f}")
-    return table.rename_axis("SSIM by protocol")
+def _number(mean: float, deviation: float, decimals: int) -> str:
+    if math.isnan(mean):
+        return "–"
+    spread = "" if not deviation > 0 else f" ± {deviation:,.{decimals}f}"
+    return f"{mean:,.{decimals}f}{spread}"
 
 
 def data_sentence(summary: pd.DataFrame) -> str:
@@ -118,8 +72,8 @@ def data_sentence(summary: pd.DataFrame) -> str:
     if row["dataset"] == "photos":
         return (
             f"CIFAR-10 was not used here: the data are {counts}, crops of photographs that "
-            "scikit-image carries, no photograph in both. The figures below are therefore not "
-            "comparable with the original report's."
+            "scikit-image carries, no photograph in both. The figures are therefore not comparable "
+            "with the original report's."
         )
     return f"CIFAR-10 was not used here: the data are {counts} of the folder {row['dataset']}."
 
@@ -132,15 +86,52 @@ def data_name(summary: pd.DataFrame) -> str:
 
 def training_sentence(summary: pd.DataFrame) -> str:
     """How many runs there are, and how long and on what they were trained."""
-    sizes = _and(sorted(summary["batch_size"].unique()))
-    epochs = _and(sorted(summary["epochs"].unique()))
+    sizes, epochs = (sorted(summary[name].unique()) for name in ("batch_size", "epochs"))
     seeds = summary.groupby(["model", "batch_size"])["seed"].nunique()
-    spread = f"{seeds.min()}" if seeds.min() == seeds.max() else f"{seeds.min()} to {seeds.max()}"
+    few, many = seeds.min(), seeds.max()
+    each = f"{few}" if few == many else f"{few} to {many}"
     return (
-        f"Both models were trained for {epochs} epochs at batch sizes {sizes}, with {spread} "
-        f"seed{'s' if seeds.max() > 1 else ''} for each, {len(summary)} runs in all; arithmetic "
-        f"in {_and(sorted(summary['precision'].unique()))} on "
-        f"{_and(sorted(summary['device'].unique()))}, the quantizer in float32."
+        f"Both models were trained for {listed(epochs)} {plural('epoch', epochs[-1])} at batch "
+        f"{plural('size', len(sizes))} {listed(sizes)}, with {each} {plural('seed', many)} for "
+        f"each, {len(summary)} {plural('run', len(summary))} in all; arithmetic in "
+        f"{listed(sorted(summary['precision'].unique()))} on "
+        f"{listed(sorted(summary['device'].unique()))}, the quantizer in float32."
+    )
+
+
+def sizes_sentence(vae: TrainConfig, vqvae: TrainConfig) -> str:
+    """The sizes and weights of both models, and whether the sizes are the original report's."""
+    ours = {**vqvae.to_dict(), "latent_dim": vae.latent_dim}
+    same = all(ours[name] == size for name, size in CLAIMED_SIZES.items())
+    codebook = (
+        f"a codebook of $K = {vqvae.num_embeddings}$ codes in "
+        f"$D = {vqvae.embedding_dim}$ dimensions"
+    )
+    learning = (
+        f"moves by averages with $\\gamma = {vqvae.decay:g}$"
+        if vqvae.decay
+        else "is learnt by gradient, with the middle term of the loss in place of the averages"
+    )
+    return (
+        f"The VAE has latents of {vae.latent_dim} numbers and $\\beta = {vae.beta:g}$. The VQ-VAE "
+        f"has {vqvae.num_hiddens} hidden channels, {vqvae.num_residual_layers} residual "
+        f"{plural('block', vqvae.num_residual_layers)} of {vqvae.num_residual_hiddens} channels, "
+        f"{codebook} and $\\beta = {vqvae.commitment_cost:g}$; its codebook {learning}. "
+        + ("These sizes are the original report's." if same else "")
+    ).strip()
+
+
+def rate_sentence(summary: pd.DataFrame) -> str:
+    """At what rate each model describes an image."""
+    bits = summary.groupby("model")["bits"].agg(["min", "max"]).round().astype(int)
+    vae, vqvae = (
+        f"{row['min']}" if row["min"] == row["max"] else f"{row['min']} to {row['max']}"
+        for row in (bits.loc["vae"], bits.loc["vqvae"])
+    )
+    return (
+        f"The comparison is not one at equal rate: the VQ-VAE's codes take {vqvae} bits an image, "
+        f"the VAE's latent {vae} by its KL term. A VAE with a smaller observation variance would "
+        "spend more and blur less."
     )
 
 
@@ -152,9 +143,8 @@ def comparison_sentence(summary: pd.DataFrame) -> str:
     where = "every batch size" if (gain > 0).all() else f"{(gain > 0).sum()} of {len(gain)} sizes"
     vqvae, vae = (means["test_ssim"][model] for model in ("vqvae", "vae"))
     return (
-        f"The VQ-VAE's SSIM is above the VAE's at {where}: from {vqvae.min():.3f} to "
-        f"{vqvae.max():.3f} against {vae.min():.3f} to {vae.max():.3f}. Its squared error is "
-        f"{share.min():.2f} to {share.max():.2f} times the VAE's."
+        f"The VQ-VAE's SSIM is above the VAE's at {where}: {span(vqvae)} against {span(vae)}. "
+        f"Its squared error is {span(share, 2)} times the VAE's."
     )
 
 
@@ -163,8 +153,7 @@ def conclusion(summary: pd.DataFrame) -> str:
     means = summary.groupby(["batch_size", "model"])["test_ssim"].mean().unstack()
     sharper = (means["vqvae"] > means["vae"]).all()
     finding = (
-        "A discrete latent of this size keeps edges and textures that a VAE of unit weight on its "
-        "KL term gives up."
+        "A discrete latent of this size keeps edges and textures that a VAE of this rate gives up."
         if sharper
         else "That is not what the original report found; these runs may be too short to tell."
     )
@@ -188,23 +177,61 @@ def loss_sentence(summary: pd.DataFrame) -> str:
     return f"The loss of the last epoch is {', and '.join(ends)}."
 
 
-def figure(path: Path, caption: str, label: str) -> Markdown:
-    """The figure that `save_figure` put at `path` (without suffix), with caption and label.
+def early_fall_sentence(histories: Mapping[int, pd.DataFrame], epochs: int = 5) -> str:
+    """How much of the training loss's fall after the first epoch is over within a few epochs."""
+    shares = pd.Series(
+        {
+            batch_size: (h["loss"].iloc[0] - h["loss"].iloc[epochs - 1])
+            / (h["loss"].iloc[0] - h["loss"].iloc[-1])
+            for batch_size, h in histories.items()
+            if len(h) > epochs
+        }
+    )
+    if shares.empty:
+        return f"These runs are too short to tell the first {epochs} epochs from the rest."
+    steep = ": steep first, then slow, as the original report has it" if shares.min() > 0.5 else ""
+    return (
+        f"Of the fall of the total loss from the first epoch to the last, {span(shares * 100, 0)}% "
+        f"is over after {epochs} epochs{steep}."
+    )
 
-    It is held in the output itself, so that the notebook can be moved.
+
+def equal_steps_table(histories: Mapping[int, pd.DataFrame]) -> pd.DataFrame:
+    """Test NMSE of each batch size after as many optimizer steps as the shortest run takes.
+
+    Between two epochs it is interpolated; within the first epoch there is none.
+
+    Returns:
+        Index `batch_size`; columns `steps`, `epochs` (passes over the data by then), `test_nmse`,
+        and `final_steps`, `final_nmse` at the end of the run.
     """
-    picture = b64encode(path.with_suffix(".svg").read_bytes()).decode()
-    return Markdown(f"![{caption}](data:image/svg+xml;base64,{picture}){{#{label}}}")
+    steps = min(history["steps"].iloc[-1] for history in histories.values())
+    rows = {
+        batch_size: {
+            "steps": steps,
+            "epochs": steps / history["steps"].iloc[0],
+            "test_nmse": np.interp(steps, history["steps"], history["test_nmse"], left=np.nan),
+            "final_steps": history["steps"].iloc[-1],
+            "final_nmse": history["test_nmse"].iloc[-1],
+        }
+        for batch_size, history in sorted(histories.items())
+    }
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("batch_size")
 
 
-def table(frame: pd.DataFrame, caption: str, label: str) -> Markdown:
-    """A table of text, numbers to the right, with caption and label."""
-    frame = frame.reset_index() if frame.index.name else frame
-    rows = [frame.columns, [":--", *["--:"] * (frame.shape[1] - 1)], *frame.to_numpy()]
-    lines = ["| " + " | ".join(map(str, row)) + " |" for row in rows]
-    return Markdown("\n".join([*lines, "", f": {caption} {{#{label}}}"]))
-
-
-def _and(values: list[object]) -> str:
-    words = [str(value) for value in values]
-    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
+def equal_steps_sentence(histories: Mapping[int, pd.DataFrame]) -> str:
+    """Whether small batches are still ahead when the steps are equal instead of the epochs."""
+    table = equal_steps_table(histories).dropna()
+    if len(table) < 2:
+        return "No two batch sizes here can be compared after as many steps."
+    small, large = table.iloc[0], table.iloc[-1]
+    by_epochs, by_steps = (
+        "ahead of" if small[column] < large[column] else "behind"
+        for column in ("final_nmse", "test_nmse")
+    )
+    return (
+        f"At the end of all epochs batch size {small.name} is {by_epochs} {large.name} in test "
+        f"NMSE ({small['final_nmse']:.4f} and {large['final_nmse']:.4f}); after "
+        f"{large['steps']:,.0f} steps each it is {by_steps} it ({small['test_nmse']:.4f} and "
+        f"{large['test_nmse']:.4f})."
+    )

@@ -228,7 +228,7 @@ def write_atomically(path: Path, content: bytes) -> None:
 
 @contextmanager
 def sole_writer(folder: Path) -> Iterator[None]:
-    """Holds the run folder for this process; the system lets go of it when the process ends."""
+    """Holds a folder for this process; the system lets go of it when the process ends."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock = FileLock(folder / ".lock", timeout=0)
@@ -240,8 +240,8 @@ def sole_writer(folder: Path) -> Iterator[None]:
     except OSError as error:
         raise UserError(f"{folder} cannot be written: {error.strerror}") from None
     holder = folder / ".holder"
-    write_json(holder, {"pid": os.getpid(), "host": socket.gethostname()})
     try:
+        write_json(holder, {"pid": os.getpid(), "host": socket.gethostname()})
         yield
     finally:
         holder.unlink(missing_ok=True)

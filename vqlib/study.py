@@ -1,6 +1,7 @@
 """A study: a preset's training runs, their summary, and the command that runs them all."""
 
 import itertools
+import math
 import os
 import shutil
 import signal
@@ -18,17 +19,26 @@ from vqlib.errors import UserError
 from vqlib.images import load_images, resolve_dataset
 from vqlib.notebook import parameter_names
 from vqlib.paths import ROOT, SHIPPED, shown
-from vqlib.runs import Run, find_runs, is_finished, load_run, read_config, write_atomically
+from vqlib.runs import (
+    Run,
+    find_runs,
+    is_finished,
+    load_run,
+    read_config,
+    sole_writer,
+    write_atomically,
+)
 from vqlib.status import watch
 
 NOTEBOOKS = {
     "vae": ROOT / "notebooks" / "01_vae_baseline.ipynb",
     "vqvae": ROOT / "notebooks" / "02_vqvae.ipynb",
 }
+CODES_PER_IMAGE = 8 * 8
 SUMMARY_COLUMNS = (
     *("model", "batch_size", "seed", "epochs", "steps", "precision", "device", "train_loss"),
     *("train_reconstruction_loss", "test_mse", "test_nmse", "test_psnr", "test_ssim"),
-    *("perplexity", "seconds", "run", "dataset", "n_train", "n_test", "learning_rate"),
+    *("perplexity", "seconds", "bits", "run", "dataset", "n_train", "n_test", "learning_rate"),
 )
 
 
@@ -124,11 +134,19 @@ def summarise(runs: list[Run]) -> pd.DataFrame:
             "steps": int(last["steps"]),
             "train_loss": last["loss"],
             "train_reconstruction_loss": last["reconstruction"],
+            "bits": _bits(run),
             "seconds": round(run.history["seconds"].sum(), 1),
             "run": run.folder.name,
         }
         rows.append({column: row[column] for column in SUMMARY_COLUMNS})
     return pd.DataFrame(rows, columns=list(SUMMARY_COLUMNS))
+
+
+def _bits(run: Run) -> float:
+    """Bits an image: of the VQ-VAE's codes at equal length; of the VAE, its last epoch's KL."""
+    if run.config.model == "vqvae":
+        return CODES_PER_IMAGE * math.log2(run.config.num_embeddings)
+    return run.history["kl"].iloc[-1] / math.log(2)
 
 
 def load_summary(results: str | Path) -> pd.DataFrame:
@@ -140,6 +158,11 @@ def load_summary(results: str | Path) -> pd.DataFrame:
     if not runs:
         raise UserError(f"{folder} holds no finished runs: train some, or run `make report`")
     return summarise(runs)
+
+
+def load_runs(results: str | Path, summary: pd.DataFrame) -> list[Run]:
+    """The runs of a summary, in its order."""
+    return [load_run(Path(results) / name) for name in summary["run"]]
 
 
 def write_summary(study: Study) -> None:
@@ -157,6 +180,14 @@ def run_study(preset: str, keep_going: bool = False, retrain: bool = False) -> N
             a notebook failed, with its name, cell and message.
     """
     study = load_study(preset)
+    with sole_writer(study.folder):
+        _run_alone(study, keep_going, retrain)
+    print(f"results: {study.folder / 'summary.csv'}")
+    print(f"figures: {study.figures}")
+    print(f"report:  {study.report}")
+
+
+def _run_alone(study: Study, keep_going: bool, retrain: bool) -> None:
     dataset = study.configs[0].dataset
     if not retrain:
         _take_shipped(study)
@@ -168,17 +199,14 @@ def run_study(preset: str, keep_going: bool = False, retrain: bool = False) -> N
         f"study {study.name}: {len(study.configs)} runs on {dataset}, "
         f"{len(study.configs) - len(waiting)} of them finished already"
     )
-    command = [
-        *(sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"), "--quiet"),
-        *("--cores", "all", "--rerun-incomplete", "--config", f"preset={study.name}"),
-        f"dataset={dataset}",
-    ]
-    if keep_going:
-        command.insert(3, "--keep-going")
     log = study.folder / "logs" / "snakemake.log"
     with open(log, "w") as output:
         process = subprocess.Popen(
-            command, stdout=output, stderr=subprocess.STDOUT, cwd=ROOT, start_new_session=True
+            _snakemake(study.name, dataset, keep_going),
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            cwd=ROOT,
+            start_new_session=True,
         )
     try:
         watch(process, study.folder, waiting)
@@ -191,9 +219,16 @@ def run_study(preset: str, keep_going: bool = False, retrain: bool = False) -> N
     missing = [name for name in study.run_names if not is_finished(study.folder / name)]
     if missing:
         raise UserError(f"study {study.name}: not trained: {', '.join(missing)} ({log} says more)")
-    print(f"results: {study.folder / 'summary.csv'}")
-    print(f"figures: {study.figures}")
-    print(f"report:  {study.report}")
+
+
+def _snakemake(preset: str, dataset: str, keep_going: bool) -> list[str]:
+    """The command; the study's folder is locked already, so that a killed one locks nobody out."""
+    return [
+        *(sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"), "--quiet"),
+        *("--cores", "all", "--nolock", "--rerun-incomplete"),
+        *(["--keep-going"] if keep_going else []),
+        *("--config", f"preset={preset}", f"dataset={dataset}"),
+    ]
 
 
 def _take_shipped(study: Study) -> None:
@@ -233,7 +268,7 @@ def _failures(study: Study, log: Path) -> str:
         for line in path.read_text(errors="replace").splitlines()
         if line.startswith("vqlib: ")
     ]
-    again = "The same command goes on where it stopped."
+    again = "Once that is mended, the same command goes on where it stopped."
     if not said:  # not a notebook but Snakemake itself
         said = [*log.read_text(errors="replace").split("\n\n")[-1].splitlines(), f"(see {log})"]
     return "\n       ".join([f"study {study.name} failed:", *said, again])

@@ -1,0 +1,122 @@
+"""The original report's numbers beside ours."""
+
+from types import SimpleNamespace
+
+import pandas as pd
+import pytest
+
+from vqlib import TrainConfig, claims
+from vqlib.paths import ROOT
+from vqlib.study import load_summary
+from vqlib.wording import rows
+
+
+def test_claims_are_set_beside_our_numbers_with_difference_and_verdict(summary):
+    table = claims.claim_table(summary).set_index("Claim")
+    assert len(table) == 6
+    ssim = table.loc["VQ-VAE: SSIM, lowest of them"]
+    assert tuple(ssim) == ("above 0.96", "0.850", "-0.110", "does not hold")
+    loss = table.loc["VQ-VAE, batch 16: total loss in training"]
+    assert tuple(loss) == ("about 0.076", "0.075", "-0.001", "holds")
+
+
+@pytest.mark.parametrize(
+    ("value", "verdict"),
+    [(0.78, "holds"), (0.745, "holds"), (0.73, "lower here"), (0.83, "higher here")],
+)
+def test_about_is_within_five_percent(summary, value, verdict):
+    summary.loc[summary.model == "vae", "test_ssim"] = value
+    assert claims.claim_table(summary).loc[0, "Verdict"] == verdict
+
+
+def test_above_is_above(summary):
+    summary.loc[summary.model == "vqvae", "test_ssim"] = [0.961, 0.97]
+    assert claims.claim_table(summary).loc[1, "Verdict"] == "holds"
+
+
+def test_a_claim_at_a_batch_size_that_was_not_run_stays_open(summary):
+    table = claims.claim_table(summary[summary.batch_size == 16]).set_index("Claim")
+    row = table.loc["VQ-VAE, batch 256: total loss in training"]
+    assert tuple(row[1:]) == ("–", "–", "not run")
+
+
+def test_a_changed_number_changes_the_claims(summary):
+    summary.loc[(summary.model == "vqvae") & (summary.batch_size == 256), "test_ssim"] = 0.123
+    assert "0.123" in claims.claim_table(summary).to_string()
+    assert "VQ-VAE: SSIM, lowest of them (0.123)" in claims.claims_sentence(summary)
+
+
+def test_the_claims_that_hold_are_counted(summary):
+    assert claims.claims_sentence(summary).startswith("Of 6 numbers of the original report 4 hold")
+    some = summary[summary.batch_size == 16]
+    assert claims.claims_sentence(some).startswith("Of 4 numbers of the original report 2 hold")
+
+
+def run(model: str, batch_size: int, dataset: str = "cifar10", **scores: float) -> SimpleNamespace:
+    config = TrainConfig(model=model, batch_size=batch_size, dataset=dataset)
+    return SimpleNamespace(config=config, evaluation={"ssim_by_protocol": scores})
+
+
+@pytest.fixture
+def audited():
+    """By `flat` both claims fit; by `lax` all is high; `Wang et al.` is low."""
+    return [
+        run("vae", 16, **{"Wang et al.": 0.42, "flat": 0.80, "lax": 0.99, "late": 0.78}),
+        run("vae", 256, **{"Wang et al.": 0.40, "flat": 0.78, "lax": 0.99, "late": 0.78}),
+        run("vqvae", 16, **{"Wang et al.": 0.86, "flat": 0.97, "lax": 1.0, "late": 0.97}),
+        run("vqvae", 256, **{"Wang et al.": 0.84, "flat": 0.961, "lax": 1.0, "late": 0.95}),
+    ]
+
+
+def test_protocols_are_averaged_and_the_vqvaes_lowest_run_decides(audited):
+    scores = claims.protocol_scores(audited)
+    assert scores.loc["flat"].tolist() == pytest.approx([0.79, 0.9655, 0.961])
+    assert claims.protocols_like_the_claims(scores) == ["flat"]
+
+
+def test_the_audit_names_the_protocols_that_fit_and_claims_no_more(audited):
+    sentence = claims.audit_sentence(audited)
+    assert "the VAE reaches 0.410 and the VQ-VAE 0.850" in sentence
+    assert "Of the 4 protocols tried" in sentence
+    assert "*flat* (0.790 and 0.966)" in sentence
+    assert "lax" not in sentence
+    assert "late" not in sentence
+    assert "does not prove" in sentence
+
+
+def test_the_audit_says_where_none_fits(audited):
+    audited[3].evaluation["ssim_by_protocol"]["flat"] = 0.9
+    assert "None of the protocols tried" in claims.audit_sentence(audited)
+
+
+def test_the_original_report_stands_beside_cifar10_only(audited):
+    assert "original report" in claims.protocol_table(audited).index
+    elsewhere = [run("vae", 16, "photos", flat=0.8), run("vqvae", 16, "photos", flat=None)]
+    table = claims.protocol_table(elsewhere)
+    assert table.loc["flat"].tolist() == ["0.800", "–", "–"]
+    assert "original report" not in table.index
+    assert "nothing follows" in claims.audit_sentence(elsewhere)
+
+
+def test_the_readme_gets_the_table_between_its_marks(summary, tmp_path):
+    readme = tmp_path / "README.md"
+    start, end = claims.README_MARKS
+    readme.write_text(f"before\n{start}stale\n{end}after\n")
+    for _ in range(2):
+        claims.write_claims(readme, summary)
+    text = readme.read_text()
+    assert text.startswith(f"before\n{start}| Claim |")
+    assert text.endswith(f"|\n{end}after\n")
+    assert "stale" not in text
+    assert text.count("above 0.96") == 1
+
+
+def test_the_projects_readme_has_the_claims_of_the_shipped_results():
+    text = (ROOT / "README.md").read_text()
+    table = rows(claims.claim_table(load_summary(ROOT / "results" / "paper")))
+    assert "\n".join(table) in text
+
+
+def test_only_cifar10_compares_with_the_original_report(summary):
+    assert claims.is_cifar10(summary)
+    assert not claims.is_cifar10(pd.concat([summary, summary.assign(dataset="photos")]))

@@ -1,0 +1,147 @@
+"""What the original report states, set beside what these runs give."""
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from vqlib.figures import MODEL_NAMES
+from vqlib.runs import Run
+from vqlib.wording import listed, rows
+
+# Zhao, Xie & Tang (2023), sections 3.2 and 3.2.2; SSIM's protocol is not stated there.
+CLAIMED_SSIM = {"vae": 0.78, "vqvae": 0.96}
+CLAIMED_LOSS = {  # batch size: total and reconstruction loss of the VQ-VAE after training
+    16: {"train_loss": 0.076, "train_reconstruction_loss": 0.051},
+    256: {"train_loss": 0.107, "train_reconstruction_loss": 0.055},
+}
+CLAIMED_SIZES = {
+    **{"latent_dim": 128, "num_hiddens": 128, "num_residual_hiddens": 32},
+    **{"num_embeddings": 512, "embedding_dim": 64},
+}
+LOSS_NAMES = {"train_loss": "total loss", "train_reconstruction_loss": "reconstruction loss"}
+CLOSE = 0.05  # a value is "about" another one if it is no further away than this share of it
+README_MARKS = ("<!-- claims: made from results/paper -->\n", "<!-- end of claims -->\n")
+
+
+def is_cifar10(summary: pd.DataFrame) -> bool:
+    """Whether the figures can be set beside those of the original report."""
+    return bool((summary["dataset"] == "cifar10").all())
+
+
+def claim_table(summary: pd.DataFrame) -> pd.DataFrame:
+    """Each number that the original report states, ours, the difference and a verdict, as text.
+
+    A value "about" the stated one holds within 5% of it.
+    """
+    ssim = summary.groupby(["model", "batch_size"])["test_ssim"].mean()
+    claims = [
+        ("VAE: SSIM, mean over batch sizes", "about", CLAIMED_SSIM["vae"], ssim["vae"].mean()),
+        ("VQ-VAE: SSIM, lowest of them", "above", CLAIMED_SSIM["vqvae"], ssim["vqvae"].min()),
+    ]
+    for batch_size, losses in CLAIMED_LOSS.items():
+        at = summary[(summary["model"] == "vqvae") & (summary["batch_size"] == batch_size)]
+        for column, claimed in losses.items():
+            label = f"VQ-VAE, batch {batch_size}: {LOSS_NAMES[column]} in training"
+            claims.append((label, "about", claimed, at[column].mean()))
+    table = [
+        {
+            "Claim": label,
+            "Original report": f"{bound} {claimed:g}",
+            "Here": f"{ours:.3f}",
+            "Difference": f"{ours - claimed:+.3f}".replace("-0.000", "+0.000"),
+            "Verdict": _verdict(bound, claimed, ours),
+        }
+        for label, bound, claimed, ours in claims
+    ]
+    return pd.DataFrame(table).replace({"nan": "–", "+nan": "–"})
+
+
+def claims_sentence(summary: pd.DataFrame) -> str:
+    """How many of the original report's numbers hold here, and which do not."""
+    table = claim_table(summary)
+    tried = table[table["Verdict"] != "not run"]
+    failed = tried[tried["Verdict"] != "holds"]
+    sentence = (
+        f"Of {len(tried)} numbers of the original report {len(tried) - len(failed)} hold here"
+    )
+    if failed.empty:
+        return f"{sentence}."
+    which = "; ".join(f"{row['Claim']} ({row['Here']})" for _, row in failed.iterrows())
+    return f"{sentence}; these do not: {which}."
+
+
+def _verdict(bound: str, claimed: float, ours: float) -> str:
+    if math.isnan(ours):
+        return "not run"
+    if bound == "above":
+        return "holds" if ours > claimed else "does not hold"
+    if abs(ours - claimed) <= CLOSE * claimed:
+        return "holds"
+    return "lower here" if ours < claimed else "higher here"
+
+
+def protocol_scores(runs: list[Run]) -> pd.DataFrame:
+    """SSIM by protocol: each model's mean over its runs, and the VQ-VAE's lowest."""
+    scores = pd.DataFrame(
+        [{"model": r.config.model, **r.evaluation["ssim_by_protocol"]} for r in runs]
+    ).set_index("model")
+    vae, vqvae = (scores.loc[[model]].astype(float) for model in ("vae", "vqvae"))
+    return pd.DataFrame({"vae": vae.mean(), "vqvae": vqvae.mean(), "vqvae_lowest": vqvae.min()})
+
+
+def protocols_like_the_claims(scores: pd.DataFrame) -> list[str]:
+    """Protocols by which the VQ-VAE is above 0.96 in all runs and the VAE's mean about 0.78."""
+    about = (scores["vae"] - CLAIMED_SSIM["vae"]).abs() <= CLOSE * CLAIMED_SSIM["vae"]
+    return list(scores.index[about & (scores["vqvae_lowest"] > CLAIMED_SSIM["vqvae"])])
+
+
+def protocol_table(runs: list[Run]) -> pd.DataFrame:
+    """SSIM of the same reconstructions by each protocol, as text ready to show."""
+    scores = protocol_scores(runs)
+    table = scores.rename(columns={**MODEL_NAMES, "vqvae_lowest": "VQ-VAE, lowest run"})
+    if all(run.config.dataset == "cifar10" for run in runs):
+        stated = [CLAIMED_SSIM["vae"], np.nan, CLAIMED_SSIM["vqvae"]]
+        table.loc["original report"] = stated
+    table = table.map(lambda score: "–" if pd.isna(score) else f"{score:.3f}")
+    return table.rename_axis("SSIM by protocol")
+
+
+def audit_sentence(runs: list[Run]) -> str:
+    """What the scores by protocol say about those of the original report, and what they do not."""
+    if any(run.config.dataset != "cifar10" for run in runs):
+        return (
+            "The original report's scores are of CIFAR-10, so nothing follows about them from "
+            "these runs."
+        )
+    scores = protocol_scores(runs)
+    headline = scores.loc["Wang et al."]
+    fitting = [
+        f"*{name}* ({_pair(scores.loc[name])})" for name in protocols_like_the_claims(scores)
+    ]
+    first = (
+        f"Per image, as SSIM is meant, the VAE reaches {headline['vae']:.3f} and the VQ-VAE "
+        f"{headline['vqvae']:.3f}; the original report has {CLAIMED_SSIM['vae']:g} and above "
+        f"{CLAIMED_SSIM['vqvae']:g}."
+    )
+    if not fitting:
+        return f"{first} None of the protocols tried here gives both of its numbers."
+    return (
+        f"{first} Of the {len(scores)} protocols tried, these give both of its numbers (VAE and "
+        f"VQ-VAE in brackets): {listed(fitting)}. That would explain them; it does not prove how "
+        "they were made, since the original report does not say how it computed SSIM."
+    )
+
+
+def _pair(scores: pd.Series) -> str:
+    return f"{scores['vae']:.3f} and {scores['vqvae']:.3f}"
+
+
+def write_claims(readme: Path, summary: pd.DataFrame) -> None:
+    """Puts the claim table into the README, between its two marks."""
+    text = readme.read_text()
+    before, rest = text.split(README_MARKS[0])
+    _, after = rest.split(README_MARKS[1])
+    lines = "\n".join([*rows(claim_table(summary)), ""])
+    readme.write_text(f"{before}{README_MARKS[0]}{lines}{README_MARKS[1]}{after}")
