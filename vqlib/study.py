@@ -194,6 +194,9 @@ def _run_alone(study: Study, keep_going: bool, retrain: bool) -> None:
     waiting = [n for n in study.run_names if retrain or not is_finished(study.folder / n)]
     if waiting:
         load_images(dataset, limit=1)  # data that cannot be used are told before anything runs
+    if retrain:
+        for name in study.run_names:
+            shutil.rmtree(study.folder / name, ignore_errors=True)
     _prepare(study, waiting)
     print(
         f"study {study.name}: {len(study.configs)} runs on {dataset}, "
@@ -202,7 +205,7 @@ def _run_alone(study: Study, keep_going: bool, retrain: bool) -> None:
     log = study.folder / "logs" / "snakemake.log"
     with open(log, "w") as output:
         process = subprocess.Popen(
-            _snakemake(study.name, dataset, keep_going),
+            _snakemake(study, keep_going, anew=bool(waiting)),
             stdout=output,
             stderr=subprocess.STDOUT,
             cwd=ROOT,
@@ -221,13 +224,21 @@ def _run_alone(study: Study, keep_going: bool, retrain: bool) -> None:
         raise UserError(f"study {study.name}: not trained: {', '.join(missing)} ({log} says more)")
 
 
-def _snakemake(preset: str, dataset: str, keep_going: bool) -> list[str]:
-    """The command; the study's folder is locked already, so that a killed one locks nobody out."""
+def _snakemake(study: Study, keep_going: bool, anew: bool) -> list[str]:
+    """The command; the study's folder is locked already, so that a killed one locks nobody out.
+
+    Args:
+        study: which.
+        keep_going: whether the rest goes on where a notebook fails.
+        anew: whether there is something to train, and so summary, figures and report to be made
+            again; Snakemake would be content with old ones.
+    """
     return [
         *(sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"), "--quiet"),
         *("--cores", "all", "--nolock", "--rerun-incomplete"),
         *(["--keep-going"] if keep_going else []),
-        *("--config", f"preset={preset}", f"dataset={dataset}"),
+        *(["--forcerun", "summary"] if anew else []),
+        *("--config", f"preset={study.name}", f"dataset={study.configs[0].dataset}"),
     ]
 
 
@@ -242,7 +253,7 @@ def _take_shipped(study: Study) -> None:
 
 
 def _prepare(study: Study, waiting: list[str]) -> None:
-    """Makes the folders, and forgets what is there of runs that are to be trained."""
+    """Makes the folders, and removes what stands for runs that are still to be trained."""
     try:
         shutil.rmtree(study.folder / "logs", ignore_errors=True)
         (study.folder / "logs").mkdir(parents=True)
@@ -252,10 +263,8 @@ def _prepare(study: Study, waiting: list[str]) -> None:
     if not os.access(study.folder, os.W_OK):
         raise UserError(f"{study.folder} cannot be written")
     for name in waiting:
-        if is_finished(study.folder / name):  # to be trained again
-            shutil.rmtree(study.folder / name)
         (study.folder / "notebooks" / f"{name}.ipynb").unlink(missing_ok=True)
-    if waiting:  # while the report stands, Snakemake would find nothing to do
+    if waiting:
         (study.folder / "summary.csv").unlink(missing_ok=True)
         study.report.unlink(missing_ok=True)
 
