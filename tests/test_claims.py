@@ -52,6 +52,12 @@ def test_the_claims_that_hold_are_counted(summary):
     assert claims.claims_sentence(some).startswith("Of 4 numbers of the original report 2 hold")
 
 
+def test_claims_of_shorter_training_are_set_against_it(summary):
+    assert "50,000" not in claims.claims_sentence(summary)
+    for other in ({"epochs": 6}, {"n_train": 10_000}):
+        assert "trained for 40 epochs on 50,000" in claims.claims_sentence(summary.assign(**other))
+
+
 def run(model: str, batch_size: int, dataset: str = "cifar10", **scores: float) -> SimpleNamespace:
     config = TrainConfig(model=model, batch_size=batch_size, dataset=dataset)
     return SimpleNamespace(config=config, evaluation={"ssim_by_protocol": scores})

@@ -20,6 +20,7 @@ CLAIMED_SIZES = {
     **{"latent_dim": 128, "num_hiddens": 128, "num_residual_hiddens": 32},
     **{"num_embeddings": 512, "embedding_dim": 64},
 }
+CLAIMED_TRAINING = {"epochs": 40, "n_train": 50_000}
 LOSS_NAMES = {"train_loss": "total loss", "train_reconstruction_loss": "reconstruction loss"}
 CLOSE = 0.05  # a value is "about" another one if it is no further away than this share of it
 README_MARKS = ("<!-- claims: made from results/paper -->\n", "<!-- end of claims -->\n")
@@ -59,7 +60,10 @@ def claim_table(summary: pd.DataFrame) -> pd.DataFrame:
 
 
 def claims_sentence(summary: pd.DataFrame) -> str:
-    """How many of the original report's numbers hold here, and which do not."""
+    """How many of the original report's numbers hold here, and which do not.
+
+    Says so where the training was not of the original report's length.
+    """
     table = claim_table(summary)
     tried = table[table["Verdict"] != "not run"]
     failed = tried[tried["Verdict"] != "holds"]

@@ -184,7 +184,7 @@ def early_fall_sentence(histories: Mapping[int, pd.DataFrame], epochs: int = 5) 
             batch_size: (h["loss"].iloc[0] - h["loss"].iloc[epochs - 1])
             / (h["loss"].iloc[0] - h["loss"].iloc[-1])
             for batch_size, h in histories.items()
-            if len(h) > epochs
+            if len(h) >= 2 * epochs
         }
     )
     if shares.empty:
