@@ -67,13 +67,15 @@ def claims_sentence(summary: pd.DataFrame) -> str:
     table = claim_table(summary)
     tried = table[table["Verdict"] != "not run"]
     failed = tried[tried["Verdict"] != "holds"]
+    which = "; ".join(f"{row['Claim']} ({row['Here']})" for _, row in failed.iterrows())
     sentence = (
         f"Of {len(tried)} numbers of the original report {len(tried) - len(failed)} hold here"
+        + (f"; these do not: {which}." if which else ".")
     )
-    if failed.empty:
-        return f"{sentence}."
-    which = "; ".join(f"{row['Claim']} ({row['Here']})" for _, row in failed.iterrows())
-    return f"{sentence}; these do not: {which}."
+    if all((summary[name] == value).all() for name, value in CLAIMED_TRAINING.items()):
+        return sentence
+    length = "{epochs} epochs on {n_train:,} images".format(**CLAIMED_TRAINING)
+    return f"{sentence} It trained for {length}, these runs did not all."
 
 
 def _verdict(bound: str, claimed: float, ours: float) -> str:
