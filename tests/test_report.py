@@ -18,7 +18,7 @@ def test_changing_a_number_of_the_summary_changes_table_and_text(summary):
 def test_comparison_counts_the_batch_sizes_where_the_vqvae_wins(summary):
     assert "at every batch size" in report.comparison_sentence(summary)
     summary.loc[summary.model == "vae", "test_ssim"] = [0.9, 0.3]
-    assert "at 1 of 2 sizes" in report.comparison_sentence(summary)
+    assert "at 1 of 2 batch sizes" in report.comparison_sentence(summary)
 
 
 def test_the_loss_sentence_names_smallest_and_largest_batch_size(summary):
