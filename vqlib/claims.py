@@ -1,14 +1,13 @@
 """What the original report states, set beside what these runs give."""
 
 import math
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from vqlib.figures import MODEL_NAMES
 from vqlib.runs import Run
-from vqlib.wording import listed, rows
+from vqlib.wording import listed
 
 # Zhao, Xie & Tang (2023), sections 3.2 and 3.2.2; SSIM's protocol is not stated there.
 CLAIMED_SSIM = {"vae": 0.78, "vqvae": 0.96}
@@ -23,7 +22,6 @@ CLAIMED_SIZES = {
 CLAIMED_TRAINING = {"epochs": 40, "n_train": 50_000}
 LOSS_NAMES = {"train_loss": "total loss", "train_reconstruction_loss": "reconstruction loss"}
 CLOSE = 0.05  # a value is "about" another one if it is no further away than this share of it
-README_MARKS = ("<!-- claims: made from results/paper -->\n", "<!-- end of claims -->\n")
 
 
 def is_cifar10(summary: pd.DataFrame) -> bool:
@@ -142,12 +140,3 @@ def audit_sentence(runs: list[Run]) -> str:
 
 def _pair(scores: pd.Series) -> str:
     return f"{scores['vae']:.3f} and {scores['vqvae']:.3f}"
-
-
-def write_claims(readme: Path, summary: pd.DataFrame) -> None:
-    """Puts the claim table into the README, between its two marks."""
-    text = readme.read_text()
-    before, rest = text.split(README_MARKS[0])
-    _, after = rest.split(README_MARKS[1])
-    lines = "\n".join([*rows(claim_table(summary)), ""])
-    readme.write_text(f"{before}{README_MARKS[0]}{lines}{README_MARKS[1]}{after}")
