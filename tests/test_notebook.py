@@ -73,3 +73,10 @@ def test_a_notebook_without_parameters_cell_is_refused(tmp_path):
     nbformat.write(nbformat.v4.new_notebook(), path)
     with pytest.raises(UserError, match="no cell tagged 'parameters'"):
         parameter_names(path)
+
+
+@pytest.mark.parametrize(
+    "path", [*(ROOT / "notebooks").glob("*.ipynb"), ROOT / "report" / "report.ipynb"]
+)
+def test_a_notebook_names_its_kernel_so_that_jupyterlab_need_not_ask(path):
+    assert nbformat.read(path, as_version=4).metadata.kernelspec.name == "python3"
