@@ -110,7 +110,7 @@ def test_a_notebook_runs_and_is_exported_in_jupyterlab(
 ) -> None:
     page.goto(f"{address}/lab/tree/{path.name}?reset")
     page.locator(".jp-Notebook-cell").first.wait_for()
-    page.locator(".jp-Notebook-ExecutionIndicator[data-status='idle']").wait_for()
+    page.get_by_text("Python 3 (ipykernel) | Idle").wait_for()  # else it asks for a kernel
 
     _menu(page, "Run", "^Run All Cells$")
     executed = project / "notebooks" / path.name
