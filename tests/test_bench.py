@@ -8,10 +8,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from vqlib import VQVAE, Images, TrainConfig, bench, peers
+from vqlib import VQVAE, Images, TrainConfig, UserError, bench, peers
 from vqlib.baseline import Pictures, PlainLoop, plain_loss, plain_model
-from vqlib.bench import MEASUREMENTS, OwnLoop, Sizes, compare, interleave
+from vqlib.bench import FULL, MEASUREMENTS, QUICK, OwnLoop, Sizes, compare, interleave
 from vqlib.benchtable import RATE, Row, table
+from vqlib.cli import main
 from vqlib.images import scale
 from vqlib.runs import build_model
 
@@ -108,6 +109,35 @@ def test_bench_prints_and_writes_one_table(
     for row in rows:
         measured = row.vqlib is not None and row.vqlib > 0
         assert measured or row.how.startswith(("not measured", "tested after")), row.what
+
+
+@pytest.mark.parametrize(("options", "sizes"), [(["--quick"], QUICK), ([], FULL)])
+def test_interrupted_bench_says_that_nothing_was_written(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    options: list[str],
+    sizes: Sizes,
+) -> None:
+    asked = []
+
+    def interrupt(sizes: Sizes) -> None:
+        asked.append(sizes)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(bench, "run", interrupt)
+    with pytest.raises(SystemExit) as ended:
+        main(["bench", *options])
+    assert ended.value.code == 130
+    assert capsys.readouterr().err == "vqlib: interrupted; nothing was written\n"
+    assert asked == [sizes]
+
+
+def test_folder_that_cannot_be_written_is_told_before_anything_is_measured(
+    tiny: Sizes, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="cannot be written"):
+        bench.run(tiny, folder=tmp_path / "file" / "results")
 
 
 @pytest.mark.parametrize("package", [peers.QUANTIZER, peers.TRAINER])
