@@ -209,7 +209,7 @@ def test_help_names_every_field(capsys: pytest.CaptureFixture[str]) -> None:
         assert field.name == "model" or f"(default: {field.default})" in said
 
 
-@pytest.mark.parametrize("command", [[], ["train"], ["evaluate"]])
+@pytest.mark.parametrize("command", [[], ["train"], ["evaluate"], ["bench"]])
 def test_help_ends_well(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         main([*command, "--help"])

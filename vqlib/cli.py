@@ -1,4 +1,4 @@
-"""The command line: train, evaluate, study, status, notebook, pdf."""
+"""The command line: train, evaluate, bench, study, status, notebook, pdf."""
 
 import argparse
 import inspect
@@ -14,6 +14,21 @@ from vqlib.config import TrainConfig
 from vqlib.errors import UserError
 from vqlib.paths import RUNS
 
+BENCH = """\
+Measures how fast vqlib is on this machine, beside other ways to do the same:
+
+  training a VQ-VAE     a plain PyTorch loop; pythae
+  its quantizer         vector-quantize-pytorch
+  SSIM                  a loop over scikit-image
+  evaluation of a run, memory, growth with the number of images, a GPU if there is one
+
+Prints a table, and writes it to benchmarks/results/ as JSON and Markdown. Images are CIFAR-10
+where it can be had, else crops of photographs; the table says which. Let nothing else run
+meanwhile. pythae and vector-quantize-pytorch are left out unless they are installed:
+
+  .venv/bin/pip install --editable ".[bench]"
+"""
+
 
 def main(arguments: list[str] | None = None) -> None:
     """Runs a command; a `UserError` ends as one line on standard error and exit code 1."""
@@ -25,7 +40,7 @@ def main(arguments: list[str] | None = None) -> None:
         print(f"vqlib: {error}", file=sys.stderr)
         sys.exit(1)
     except KeyboardInterrupt:
-        print("vqlib: interrupted; the same command goes on from the last epoch", file=sys.stderr)
+        print(f"vqlib: interrupted; {options.interrupted}", file=sys.stderr)
         sys.exit(130)
 
 
@@ -43,6 +58,7 @@ class _Parser(argparse.ArgumentParser):
 
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="vqlib", description="VAE and VQ-VAE on small images.")
+    parser.set_defaults(interrupted="the same command goes on from the last epoch")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
 
     train = commands.add_parser("train", help="train a model, or go on with an interrupted run")
@@ -60,6 +76,20 @@ def _parser() -> argparse.ArgumentParser:
     evaluate = commands.add_parser("evaluate", help="evaluate a finished run's weights anew")
     evaluate.add_argument("run", help="run folder, such as results/runs/vqvae-photos-b64-e2-s0")
     evaluate.set_defaults(command=_evaluate)
+
+    bench = commands.add_parser(
+        "bench",
+        help="measure speed and memory on this machine",
+        description=BENCH,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    bench.add_argument(
+        "--quick",
+        action="store_true",
+        help="fewer images and repeats, no time to quality: under 3 minutes on two cores, "
+        "where all of it takes about 45",
+    )
+    bench.set_defaults(command=_bench, interrupted="nothing was written")
 
     study = commands.add_parser("study", help="run a preset: all its trainings, figures and report")
     study.add_argument("preset", help="quick, paper or smoke: a file in presets/")
@@ -103,6 +133,12 @@ def _evaluate(options: argparse.Namespace) -> None:
     from vqlib.evaluation import evaluate_run
 
     print(json.dumps(evaluate_run(options.run), indent=2))
+
+
+def _bench(options: argparse.Namespace) -> None:
+    from vqlib.bench import FULL, QUICK, run
+
+    run(QUICK if options.quick else FULL)
 
 
 def _study(options: argparse.Namespace) -> None:

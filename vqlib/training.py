@@ -110,23 +110,28 @@ class Trainer:
         self._resume()
 
     def train(self) -> None:
-        """Trains the epochs that are left; after each, the run can be resumed from there."""
+        """Trains the epochs that are left."""
         with Progress(self.config, self.folder, self.steps_per_epoch) as progress:
-            for epoch in range(len(self.history) + 1, self.config.epochs + 1):
-                started = time.perf_counter()
-                with _seeded(_epoch_seed(self.config.seed, epoch), self.device):
-                    losses = self._train_epoch(epoch, progress)
-                seconds = time.perf_counter() - started
-                self.history.append(
-                    {
-                        "epoch": epoch,
-                        "steps": epoch * self.steps_per_epoch,
-                        "seconds": round(seconds, 3),
-                        **losses,
-                        **self._test(),
-                    }
-                )
-                self._save_state()
+            while len(self.history) < self.config.epochs:
+                self.advance(progress)
+
+    def advance(self, progress: Progress) -> None:
+        """Trains one more epoch and tests; the run can be resumed from there."""
+        epoch = len(self.history) + 1
+        started = time.perf_counter()
+        with _seeded(_epoch_seed(self.config.seed, epoch), self.device):
+            losses = self._train_epoch(epoch, progress)
+        seconds = time.perf_counter() - started
+        self.history.append(
+            {
+                "epoch": epoch,
+                "steps": epoch * self.steps_per_epoch,
+                "seconds": round(seconds, 3),
+                **losses,
+                **self._test(),
+            }
+        )
+        self._save_state()
 
     def finish(self) -> None:
         """Stores the weights as shipped, and evaluates those; the evaluation is written last."""

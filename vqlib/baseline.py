@@ -1,0 +1,130 @@
+"""The plain training loop that most people copy: what `vqlib bench` is measured against.
+
+Same model, optimizer and images as vqlib's own; what differs is how they are computed: pictures
+one by one through `ToTensor` and `Normalize`, a `DataLoader`, float32 throughout, and a quantizer
+that works with one-hot vectors.
+"""
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+from torchvision import transforms
+
+from vqlib.config import TrainConfig
+from vqlib.images import Images
+from vqlib.models import VQVAE
+from vqlib.quantizer import Quantized, VectorQuantizer
+from vqlib.runs import build_model
+
+
+class PlainLoop:
+    """A VQ-VAE in training.
+
+    Args:
+        config: of a VQ-VAE with an EMA codebook; precision and seed are not used.
+        images: its training images.
+        device: where the model is.
+    """
+
+    def __init__(self, config: TrainConfig, images: Images, device: str = "cpu"):
+        self.device = device
+        self.model = plain_model(config, images.variance).to(device)
+        self.optimizer = torch.optim.Adam(self.model.parameters(), lr=config.learning_rate)
+        self.loader = DataLoader(Pictures(images.train), config.batch_size, shuffle=True)
+
+    def train_epoch(self) -> dict[str, float]:
+        """One pass in a new order; means over the steps of loss and perplexity."""
+        self.model.train()
+        losses, perplexities = [], []
+        for batch in self.loader:
+            loss = plain_loss(self.model, batch.to(self.device))
+            self.optimizer.zero_grad()
+            loss.backward()
+            self.optimizer.step()
+            losses.append(loss.item())
+            perplexities.append(self.model.quantizer.perplexity.item())
+        return {"loss": float(np.mean(losses)), "perplexity": float(np.mean(perplexities))}
+
+
+class Pictures(Dataset):
+    """Images as torchvision's data sets give them: one at a time, made into a tensor in [-½, ½].
+
+    Args:
+        images: uint8 (N, 3, 32, 32).
+    """
+
+    def __init__(self, images: Tensor):
+        self.pixels = images.permute(0, 2, 3, 1).contiguous().numpy()
+        self.transform = transforms.Compose(
+            [transforms.ToTensor(), transforms.Normalize((0.5, 0.5, 0.5), (1.0, 1.0, 1.0))]
+        )
+
+    def __len__(self) -> int:
+        return len(self.pixels)
+
+    def __getitem__(self, index: int) -> Tensor:
+        return self.transform(Image.fromarray(self.pixels[index]))
+
+
+class OneHotQuantizer(VectorQuantizer):
+    """Nearest codes, lookup and EMA update as products with one-hot vectors.
+
+    As in the copies that go round, counts begin at zero and sums at random, and the smoothed
+    counts are what is kept. Evaluation is inherited.
+
+    Attributes:
+        perplexity: of the last batch's codes, scalar.
+    """
+
+    def __init__(self, num_embeddings: int, embedding_dim: int, decay: float):
+        super().__init__(num_embeddings, embedding_dim, decay)
+        self.codebook.normal_()
+        self.ema_counts.zero_()
+        self.ema_sums.normal_()
+
+    def forward(self, z_e: Tensor) -> Quantized:
+        """Quantizes z_e (B, D, H, W); in training also moves the codebook."""
+        positions = z_e.permute(0, 2, 3, 1).contiguous()  # (B, H, W, D)
+        vectors = positions.view(-1, self.embedding_dim)
+        squared_norms = (vectors**2).sum(1, keepdim=True)
+        products = torch.matmul(vectors, self.codebook.t())
+        distances = squared_norms + (self.codebook**2).sum(1) - 2 * products  # (B·H·W, K)
+        codes = distances.argmin(1)
+        one_hot = torch.zeros_like(distances).scatter_(1, codes.unsqueeze(1), 1)
+        nearest = torch.matmul(one_hot, self.codebook).view(positions.shape)
+        if self.training:
+            self._follow(vectors.detach(), one_hot)
+        commitment = ((nearest.detach() - positions) ** 2).mean()
+        use = one_hot.mean(0)
+        self.perplexity = (-(use * (use + 1e-10).log()).sum()).exp()
+        straight_through = positions + (nearest - positions).detach()
+        z_q = straight_through.permute(0, 3, 1, 2).contiguous()
+        codes = codes.view(positions.shape[:3])
+        return Quantized(z_q, codes, commitment, codebook_loss=commitment.detach())
+
+    def _follow(self, vectors: Tensor, one_hot: Tensor) -> None:
+        """The EMA update with vectors (N, D) and their codes (N, K)."""
+        counts = self.decay * self.ema_counts + (1 - self.decay) * one_hot.sum(0)
+        total = counts.sum()
+        share = (counts + self.epsilon) / (total + self.num_embeddings * self.epsilon)
+        self.ema_counts = share * total
+        sums = torch.matmul(one_hot.t(), vectors)
+        self.ema_sums = self.decay * self.ema_sums + (1 - self.decay) * sums
+        self.codebook = self.ema_sums / self.ema_counts.unsqueeze(1)
+
+
+def plain_model(config: TrainConfig, data_variance: float) -> VQVAE:
+    """A fresh VQ-VAE of that size with the one-hot quantizer."""
+    model = build_model(config, data_variance)
+    model.quantizer = OneHotQuantizer(config.num_embeddings, config.embedding_dim, config.decay)
+    return model
+
+
+def plain_loss(model: VQVAE, x: Tensor) -> Tensor:
+    """The loss of x (B, 3, 32, 32) in [-½, ½], equal to that of vqlib's own training."""
+    quantized = model.quantizer(model.encoder(x))
+    reconstruction = F.mse_loss(model.decoder(quantized.z_q), x) / model.data_variance
+    return reconstruction + model.commitment_cost * quantized.commitment

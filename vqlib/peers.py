@@ -1,0 +1,102 @@
+"""Packages one could use instead, as `vqlib bench` runs them; they are the extra `bench`."""
+
+from collections.abc import Callable
+from contextlib import redirect_stderr
+from importlib.metadata import PackageNotFoundError, version
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from vqlib.config import TrainConfig
+from vqlib.images import scale
+
+QUANTIZER = "vector-quantize-pytorch"
+TRAINER = "pythae"
+INSTALL = '.venv/bin/pip install --editable ".[bench]"'
+
+
+def installed_version(package: str) -> str | None:
+    """The version of an installed package, or None."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def quantizer_step(config: TrainConfig) -> Callable[[Tensor], None]:
+    """Forward and backward of vector-quantize-pytorch's EMA quantizer on z_e (B, D, H, W).
+
+    Its rotation trick is off: gradients pass straight through, as in vqlib.
+    """
+    from vector_quantize_pytorch import VectorQuantize
+
+    quantizer = VectorQuantize(
+        dim=config.embedding_dim,
+        codebook_size=config.num_embeddings,
+        decay=config.decay,
+        commitment_weight=config.commitment_cost,
+        accept_image_fmap=True,
+        rotation_trick=False,
+    )
+
+    def step(z_e: Tensor) -> None:
+        z_q, _, commitment = quantizer(z_e)
+        (z_q.mean() + commitment.sum()).backward()
+
+    return step
+
+
+def training_epoch(config: TrainConfig, images: Tensor, folder: Path) -> Callable[[], None]:
+    """An epoch of pythae's VQ-VAE with its own networks for CIFAR-10, on the CPU.
+
+    They have the sizes of vqlib's defaults: 128 channels, two residual blocks of 32.
+
+    Args:
+        config: batch size, learning rate, codebook.
+        images: uint8 (N, 3, 32, 32).
+        folder: where pythae writes.
+    """
+    with redirect_stderr(StringIO()):  # its log
+        trainer = _trainer(config, scale(images).contiguous(), folder)
+
+    def epoch() -> None:
+        with redirect_stderr(StringIO()):  # its progress bar
+            trainer.train_step(epoch=1)
+
+    return epoch
+
+
+def _trainer(config: TrainConfig, x: Tensor, folder: Path) -> Any:
+    from pythae.data.datasets import BaseDataset
+    from pythae.models import VQVAE, VQVAEConfig
+    from pythae.models.nn.benchmarks.cifar import (
+        Decoder_ResNet_VQVAE_CIFAR,
+        Encoder_ResNet_VQVAE_CIFAR,
+    )
+    from pythae.trainers import BaseTrainer, BaseTrainerConfig
+
+    model_config = VQVAEConfig(
+        input_dim=(3, 32, 32),
+        latent_dim=config.embedding_dim,
+        num_embeddings=config.num_embeddings,
+        commitment_loss_factor=config.commitment_cost,
+        use_ema=True,
+        decay=config.decay,
+    )
+    encoder = Encoder_ResNet_VQVAE_CIFAR(model_config)
+    decoder = Decoder_ResNet_VQVAE_CIFAR(model_config)
+    trainer = BaseTrainer(
+        VQVAE(model_config, encoder, decoder),
+        BaseDataset(x, torch.zeros(len(x))),
+        training_config=BaseTrainerConfig(
+            output_dir=str(folder),
+            per_device_train_batch_size=config.batch_size,
+            learning_rate=config.learning_rate,
+            no_cuda=True,
+        ),
+    )
+    trainer.prepare_training()
+    return trainer
