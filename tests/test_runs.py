@@ -19,7 +19,8 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from vqlib import Images, Run, TrainConfig, UserError, find_runs, fit, load_images, load_run
-from vqlib.runs import read_state, sole_writer, write_atomically, write_sheet, write_state
+from vqlib.files import sole_writer, write_atomically
+from vqlib.runs import read_state, write_sheet, write_state
 
 MODELS = ("vae", "vqvae")
 

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from vqlib import UserError, load_run, study
-from vqlib.runs import sole_writer
+from vqlib.files import sole_writer
 from vqlib.study import SUMMARY_COLUMNS, Study, load_study, load_summary, summarise
 
 

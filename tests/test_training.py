@@ -191,7 +191,7 @@ def test_history_columns(small_runs: dict[str, Run], model: str) -> None:
     assert list(history) == [
         *("epoch", "steps", "seconds"),
         *TERMS[model],
-        *("test_nmse", "perplexity", "codes_used"),
+        *("test_nmse", "perplexity", "codes_used", "collapsed"),
     ]
     assert history["epoch"].tolist() == [1, 2, 3]
     assert history["steps"].tolist() == [4, 8, 12]
@@ -424,7 +424,8 @@ def test_model_broken_by_an_epoch_s_last_step_is_told(
 
 
 def test_images_all_alike_are_refused(small_config: MakeConfig, tmp_path: Path) -> None:
-    images = Images("grey", torch.full((10, 3, 32, 32), 7, dtype=torch.uint8), torch.zeros(2))
+    grey = torch.full((10, 3, 32, 32), 7, dtype=torch.uint8)
+    images = Images("photos", grey, grey)
     with pytest.raises(UserError, match="nothing to learn"):
         fit(small_config("vae"), images, tmp_path)
 

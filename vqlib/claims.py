@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from vqlib.figures import MODEL_NAMES
+from vqlib.files import write_atomically
 from vqlib.runs import Run
 from vqlib.wording import listed, rows
 
@@ -140,8 +141,8 @@ def _pair(scores: pd.Series) -> str:
 
 def write_claims(readme: Path, summary: pd.DataFrame) -> None:
     """Puts the claim table into the README, between its two marks."""
-    text = readme.read_text()
-    before, rest = text.split(README_MARKS[0])
+    before, rest = readme.read_text().split(README_MARKS[0])
     _, after = rest.split(README_MARKS[1])
     lines = "\n".join([*rows(claim_table(summary)), ""])
-    readme.write_text(f"{before}{README_MARKS[0]}{lines}{README_MARKS[1]}{after}")
+    text = f"{before}{README_MARKS[0]}{lines}{README_MARKS[1]}{after}"
+    write_atomically(readme, text.encode())

@@ -17,7 +17,7 @@ def ssim(x: Tensor, y: Tensor, data_range: float = 1.0, window: str | int = "gau
 
     Args:
         x, y: images (B, C, H, W) in [0, data_range].
-        data_range: the span of possible values.
+        data_range: the span of possible values; finite and above 0.
         window: `gaussian`, the settings of Wang et al. (sigma 1.5, 11×11, population covariance:
             scikit-image's `gaussian_weights=True, sigma=1.5, use_sample_covariance=False`), or
             the side of a uniform window (sample covariance); 7 is scikit-image's default.
@@ -26,7 +26,7 @@ def ssim(x: Tensor, y: Tensor, data_range: float = 1.0, window: str | int = "gau
         UserError: where shapes differ, an image is smaller than the window, or a value lies
             outside [0, data_range].
     """
-    _check(x, y, data_range)
+    check_pair(x, y, data_range)
     taps, covariance_norm = _window(window)
     height, width = x.shape[-2:]
     if min(height, width) < len(taps):
@@ -69,9 +69,13 @@ def _banded(taps: Tensor, length: int) -> Tensor:
     return matrix
 
 
-def _check(x: Tensor, y: Tensor, data_range: float) -> None:
-    if not data_range > 0:
-        raise UserError(f"data_range must be above 0, got {data_range:g}")
+def check_pair(x: Tensor, y: Tensor, data_range: float) -> None:
+    """Refuses what are not two batches (B, C, H, W) of one shape in [0, data_range]."""
+    if not 0 < data_range < math.inf:
+        raise UserError(f"data_range must be a finite number above 0, got {data_range:g}")
+    for name, images in (("x", x), ("y", y)):
+        if not isinstance(images, Tensor):
+            raise UserError(f"{name} must be a torch tensor, got {type(images).__name__}")
     if x.ndim != 4 or x.shape != y.shape or not x.numel():
         raise UserError(
             f"expected two batches (B, C, H, W) of one shape, "
