@@ -88,6 +88,7 @@ def test_sheet_is_exact_to_the_pixel(photos: Images, tmp_path: Path) -> None:
     write_sheet(
         tmp_path / "reconstructions.png", originals.float() / 255, reconstructions.float() / 255
     )
+    (tmp_path / "environment.json").write_text("{}")
     read = Run(tmp_path, TrainConfig()).reconstructions
     assert torch.equal(read[0], originals)
     assert torch.equal(read[1], reconstructions)
