@@ -56,6 +56,7 @@ def one_line(error: pytest.ExceptionInfo[UserError]) -> str:
 # --- writing -------------------------------------------------------------------------------
 
 
+@pytest.mark.faults
 def test_write_that_fails_leaves_the_old_file(tmp_path: Path) -> None:
     path = tmp_path / "file"
     write_atomically(path, b"old")
@@ -77,6 +78,7 @@ def test_write_replaces_the_old_file(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [path]
 
 
+@pytest.mark.faults
 def test_write_below_a_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="cannot be written"):
@@ -178,12 +180,14 @@ def test_runs_are_found_by_model_then_batch_size_then_seed(
 # --- damaged and unfinished runs -----------------------------------------------------------
 
 
+@pytest.mark.faults
 def test_missing_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="not a finished run") as refused:
         load_run(tmp_path / "nowhere")
     assert str(tmp_path / "nowhere") in one_line(refused)
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize(
     "name",
     ["config.json", "environment.json", "history.csv", "weights.safetensors", "evaluation.json"],
@@ -199,6 +203,7 @@ def test_unfinished_run_says_what_is_missing(copied: Callable[[str], Path], name
 NOT_AN_OBJECT = {"cut": '{"model": "va', "empty": "", "a list": "[1, 2]", "binary": "\x00ÿ"}
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize("content", NOT_AN_OBJECT.values(), ids=NOT_AN_OBJECT.keys())
 @pytest.mark.parametrize("name", ["config.json", "environment.json", "evaluation.json"])
 def test_damaged_json_is_refused_by_name(
@@ -216,6 +221,7 @@ def test_damaged_json_is_refused_by_name(
     assert str(folder) in one_line(refused)
 
 
+@pytest.mark.faults
 def test_environment_without_the_variance_is_refused(copied: Callable[[str], Path]) -> None:
     folder = copied("vqvae")
     (folder / "environment.json").write_text("{}")
@@ -224,6 +230,7 @@ def test_environment_without_the_variance_is_refused(copied: Callable[[str], Pat
     one_line(refused)
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize(
     "content", [b"", b"epoch\n\x00\xff", b'"epoch'], ids=["empty", "binary", "cut"]
 )
@@ -235,6 +242,7 @@ def test_damaged_history_is_refused_by_name(copied: Callable[[str], Path], conte
     one_line(refused)
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize("damage", ["missing", "cut", "other size"])
 def test_damaged_sheet_is_refused_by_name(copied: Callable[[str], Path], damage: str) -> None:
     folder = copied("vae")
@@ -250,6 +258,7 @@ def test_damaged_sheet_is_refused_by_name(copied: Callable[[str], Path], damage:
     one_line(refused)
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize(
     ("model", "changes"),
     [
@@ -271,6 +280,7 @@ def test_weights_that_do_not_fit_the_config_are_refused(
     assert str(folder) in one_line(refused)
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize("content", [b"", b"garbage" * 100, None], ids=["empty", "garbage", "cut"])
 def test_damaged_weights_are_refused(copied: Callable[[str], Path], content: bytes | None) -> None:
     path = copied("vae") / "weights.safetensors"
@@ -293,6 +303,7 @@ def test_state_roundtrip(tmp_path: Path) -> None:
     assert state["history"] == [{"epoch": 3}]
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize("damage", ["flipped bit", "cut", "empty", "gone"])
 def test_damaged_state_is_passed_over_for_the_one_before(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], damage: str
@@ -312,6 +323,7 @@ def test_damaged_state_is_passed_over_for_the_one_before(
     assert str(path) in said or damage == "gone"
 
 
+@pytest.mark.faults
 def test_state_that_cannot_be_written_leaves_the_one_before(tmp_path: Path) -> None:
     path = tmp_path / "resume.pt"
     write_state(path, {"number": 1})
@@ -344,6 +356,7 @@ vqlib.fit(config, results=results)
 """
 
 
+@pytest.mark.faults
 def test_second_writer_is_refused_and_a_killed_run_goes_on(
     picture_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -387,6 +400,7 @@ def test_writer_lets_go_of_the_folder(tmp_path: Path) -> None:
         assert folder.is_dir()
 
 
+@pytest.mark.faults
 def test_folder_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with (

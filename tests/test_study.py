@@ -40,6 +40,7 @@ def test_a_preset_is_every_model_at_every_batch_size_and_seed(preset):
     assert {c.epochs for c in configs} == {3}
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -67,6 +68,7 @@ def test_a_bad_preset_is_refused_before_anything_runs(preset, text, message):
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.faults
 def test_an_unknown_preset_names_those_there_are():
     with pytest.raises(UserError, match="unknown preset 'papr': choose one of paper, quick, smoke"):
         load_study("papr")
@@ -109,6 +111,7 @@ def test_summary_begins_with_the_fixed_columns(small_runs):
     assert list(summarise([small_runs["vae"]]).columns) == list(SUMMARY_COLUMNS)
 
 
+@pytest.mark.faults
 def test_a_folder_without_runs_says_what_to_do(tmp_path):
     with pytest.raises(UserError, match="holds no finished runs: train some"):
         load_summary(tmp_path)
@@ -151,6 +154,7 @@ def no_snakemake(*_args, **_kwargs):
     raise AssertionError("something was run")
 
 
+@pytest.mark.faults
 def test_a_study_that_another_process_runs_is_left_alone(preset, tmp_path, monkeypatch):
     monkeypatch.setattr(study.subprocess, "Popen", no_snakemake)
     name, folder = preset(GOOD), tmp_path / "results" / "mine"
@@ -161,6 +165,7 @@ def test_a_study_that_another_process_runs_is_left_alone(preset, tmp_path, monke
     assert (folder / "logs" / "snakemake.log").read_text() == "of the other"
 
 
+@pytest.mark.faults
 def test_data_that_cannot_be_used_are_told_before_anything_runs(preset, tmp_path, monkeypatch):
     monkeypatch.setattr(study.subprocess, "Popen", no_snakemake)
     pictures = tmp_path / "pictures"
