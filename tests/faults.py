@@ -46,6 +46,7 @@ class Training:
     model: str
     pictures: Path
     results: Path
+    name: str = "said"
 
     def start(self, fault: Fault | None = None) -> ForkServerProcess:
         """Begins or goes on with it in another process."""
@@ -76,7 +77,7 @@ class Training:
     @property
     def log(self) -> Path:
         """What the last process said."""
-        return self.results / "said.txt"
+        return self.results / f"{self.name}.txt"
 
     @property
     def moments(self) -> dict[str, int]:

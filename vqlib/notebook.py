@@ -15,6 +15,7 @@ from vqlib.files import make_folder, write_atomically
 
 KINDS = {"int": int, "float": float, "str": str, "bool": bool}
 KERNEL = "python3"
+ADDED = {"injected-parameters", "papermill-error-cell-tag"}  # cells that papermill puts in
 
 
 @cache
@@ -152,7 +153,8 @@ def export_pdf(notebook: Path, output: Path) -> None:
 
 def _not_run(notebook: Path) -> str | None:
     """The first cell that failed or that has not run at all, if there is one."""
-    for number, cell in enumerate(_read(notebook).cells, 1):
+    cells = [c for c in _read(notebook).cells if not ADDED & set(c.metadata.get("tags", []))]
+    for number, cell in enumerate(cells, 1):
         if cell.cell_type == "code" and cell.source.strip():
             if any(said.output_type == "error" for said in cell.outputs):
                 return f"cell {number} of it failed"

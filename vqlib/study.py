@@ -234,12 +234,13 @@ def _summary(study: Study) -> bytes:
 def _read_summary(path: Path) -> pd.DataFrame:
     try:
         summary = pd.read_csv(path)
-        numbers = summary[list(MEASURED)].to_numpy(float)
+        whole = np.isfinite(summary[list(MEASURED)].to_numpy(float)).all()
+        whole &= summary.drop(columns="perplexity").notna().all(axis=None)  # a VAE has none
         missing = [column for column in SUMMARY_COLUMNS if column not in summary]
     except (KeyError, OSError, ValueError) as error:  # pandas' own are ValueErrors
         problem = " ".join(str(error).split())
         raise UserError(f"{path} cannot be read: {problem}. Run the study again.") from None
-    if missing or not len(summary) or not np.isfinite(numbers).all():
+    if missing or summary.empty or not whole:
         problem = f"{', '.join(missing)} missing" if missing else "not all figures are numbers"
         raise UserError(f"{path} is damaged: {problem}. Run the study again.")
     return summary
