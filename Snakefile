@@ -3,10 +3,10 @@
 import shlex
 import sys
 
-from vqlib.claims import write_claims
 from vqlib.figures import SUFFIXES
 from vqlib.paths import ROOT
-from vqlib.study import NOTEBOOKS, load_study, load_summary, write_summary
+from vqlib.readme import write_results
+from vqlib.study import NOTEBOOKS, load_runs, load_study, load_summary, write_summary
 
 study = load_study(config.get("preset", "quick"), config.get("dataset"))
 PYTHON = shlex.quote(sys.executable)
@@ -59,7 +59,8 @@ rule summary:
     run:
         write_summary(study)
         if study.name == "paper":
-            write_claims(ROOT / "README.md", load_summary(study.folder))
+            summary = load_summary(study.folder)
+            write_results(ROOT / "README.md", summary, load_runs(study.folder, summary))
 
 
 def figure_files(*names):

@@ -6,9 +6,6 @@ import pandas as pd
 import pytest
 
 from vqlib import TrainConfig, claims
-from vqlib.paths import ROOT
-from vqlib.study import load_summary
-from vqlib.wording import rows
 
 
 def test_claims_are_set_beside_our_numbers_with_difference_and_verdict(summary):
@@ -50,6 +47,12 @@ def test_the_claims_that_hold_are_counted(summary):
     assert claims.claims_sentence(summary).startswith("Of 6 numbers of the original report 4 hold")
     some = summary[summary.batch_size == 16]
     assert claims.claims_sentence(some).startswith("Of 4 numbers of the original report 2 hold")
+
+
+def test_claims_of_shorter_training_are_set_against_it(summary):
+    assert "50,000" not in claims.claims_sentence(summary)
+    for other in ({"epochs": 6}, {"n_train": 10_000}):
+        assert "trained for 40 epochs on 50,000" in claims.claims_sentence(summary.assign(**other))
 
 
 def run(model: str, batch_size: int, dataset: str = "cifar10", **scores: float) -> SimpleNamespace:
@@ -96,25 +99,6 @@ def test_the_original_report_stands_beside_cifar10_only(audited):
     assert table.loc["flat"].tolist() == ["0.800", "–", "–"]
     assert "original report" not in table.index
     assert "nothing follows" in claims.audit_sentence(elsewhere)
-
-
-def test_the_readme_gets_the_table_between_its_marks(summary, tmp_path):
-    readme = tmp_path / "README.md"
-    start, end = claims.README_MARKS
-    readme.write_text(f"before\n{start}stale\n{end}after\n")
-    for _ in range(2):
-        claims.write_claims(readme, summary)
-    text = readme.read_text()
-    assert text.startswith(f"before\n{start}| Claim |")
-    assert text.endswith(f"|\n{end}after\n")
-    assert "stale" not in text
-    assert text.count("above 0.96") == 1
-
-
-def test_the_projects_readme_has_the_claims_of_the_shipped_results():
-    text = (ROOT / "README.md").read_text()
-    table = rows(claims.claim_table(load_summary(ROOT / "results" / "paper")))
-    assert "\n".join(table) in text
 
 
 def test_only_cifar10_compares_with_the_original_report(summary):

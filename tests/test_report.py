@@ -18,7 +18,7 @@ def test_changing_a_number_of_the_summary_changes_table_and_text(summary):
 def test_comparison_counts_the_batch_sizes_where_the_vqvae_wins(summary):
     assert "at every batch size" in report.comparison_sentence(summary)
     summary.loc[summary.model == "vae", "test_ssim"] = [0.9, 0.3]
-    assert "at 1 of 2 sizes" in report.comparison_sentence(summary)
+    assert "at 1 of 2 batch sizes" in report.comparison_sentence(summary)
 
 
 def test_the_loss_sentence_names_smallest_and_largest_batch_size(summary):
@@ -87,7 +87,7 @@ def test_the_sizes_are_those_of_the_configs():
 @pytest.fixture
 def histories():
     """Test NMSE 1 / steps, with 100 steps an epoch at batch size 16 and 25 at 64."""
-    epochs = np.arange(1, 9)
+    epochs = np.arange(1, 13)
     return {
         size: pd.DataFrame(
             {
@@ -103,14 +103,17 @@ def histories():
 
 def test_equal_steps_compare_where_the_shortest_run_ends(histories):
     table = report.equal_steps_table(histories)
-    assert list(table["steps"]) == [200, 200]
-    assert list(table["epochs"]) == [2, 8]
-    assert list(table["test_nmse"]) == [1 / 200, 1 / 200]
-    assert list(table["final_nmse"]) == [1 / 800, 1 / 200]
+    assert list(table["steps"]) == [300, 300]
+    assert list(table["epochs"]) == [3, 12]
+    assert list(table["test_nmse"]) == [1 / 300, 1 / 300]
+    assert list(table["final_nmse"]) == [1 / 1200, 1 / 300]
+
+
+def test_batch_sizes_are_compared_by_epochs_and_by_steps(histories):
     histories[16]["test_nmse"] *= 2
     sentence = report.equal_steps_sentence(histories)
-    assert "batch size 16 is ahead of 64 in test NMSE (0.0025 and 0.0050)" in sentence
-    assert "after 200 steps each it is behind it (0.0100 and 0.0050)" in sentence
+    assert "batch size 16 is ahead of 64 in test NMSE (0.0017 and 0.0033)" in sentence
+    assert "after 300 steps each it is behind it (0.0067 and 0.0033)" in sentence
 
 
 def test_nothing_is_said_of_steps_within_the_first_epoch(histories):
@@ -120,15 +123,16 @@ def test_nothing_is_said_of_steps_within_the_first_epoch(histories):
 
 
 def test_the_early_fall_is_measured(histories):
-    share = (1 - 1 / 5) / (1 - 1 / 8)
-    assert f"{share:.0%} is over after 5 epochs: steep first" in report.early_fall_sentence(
-        histories
-    )
+    said = report.early_fall_sentence(histories)
+    assert f"{(1 - 1 / 5) / (1 - 1 / 12):.0%} is over after 5 epochs: steep first" in said
+
+
+def test_an_even_fall_is_not_called_steep(histories):
     for history in histories.values():
-        history["loss"] = 10.0 - history["epoch"]
-    assert "57% is over after 5 epochs: steep" in report.early_fall_sentence(histories)
-    for history in histories.values():
-        history["loss"] = 100.0 - history["epoch"] ** 2
-    assert "38% is over after 5 epochs." in report.early_fall_sentence(histories)
-    short = {size: history[:5] for size, history in histories.items()}
+        history["loss"] = 20.0 - history["epoch"]
+    assert "36% is over after 5 epochs." in report.early_fall_sentence(histories)
+
+
+def test_runs_of_few_epochs_have_no_early_fall(histories):
+    short = {size: history[:9] for size, history in histories.items()}
     assert "too short" in report.early_fall_sentence(short)

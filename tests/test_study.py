@@ -1,7 +1,10 @@
 """Presets and summaries."""
 
 import dataclasses
+import os
 import shutil
+import subprocess
+import time
 
 import pandas as pd
 import pytest
@@ -55,7 +58,8 @@ def test_a_preset_is_every_model_at_every_batch_size_and_seed(preset):
         (GOOD + "batch_size: 3\n", "batch_size is given by the list batch_sizes"),
         (GOOD + "seed: 3\n", "seed is given by the list seeds"),
         (GOOD + "model: vae\n", "model is given by the list models"),
-        (GOOD.replace("[16, 64]", "[16, 16]"), "batch_sizes names something twice"),
+        (GOOD.replace("[16, 64]", "[16, 16]"), "vae-photos-b16-e3-s0 is asked for 2 times"),
+        (GOOD.replace("[16, 64]", "[16, 16.0]"), "b16"),
         (GOOD.replace("[vae, vqvae]", "[vae]"), "models must be .vae, vqvae.: the report compares"),
         ("models: [vae", "not valid YAML"),
         ("- vae", "must hold names and values"),
@@ -66,6 +70,21 @@ def test_a_bad_preset_is_refused_before_anything_runs(preset, text, message):
         load_study(preset(text))
     assert "mine.yaml" in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def test_a_preset_that_is_no_text_is_refused(preset, tmp_path):
+    preset("")
+    (tmp_path / "presets" / "mine.yaml").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(UserError, match=r"mine.yaml is not valid YAML"):
+        load_study("mine")
+
+
+@pytest.mark.parametrize("name", ["../presets/mine", "folder", "mine.yaml", ""])
+def test_a_preset_is_a_file_in_presets_by_its_name(preset, tmp_path, name):
+    preset(GOOD)
+    (tmp_path / "presets" / "folder.yaml").mkdir()
+    with pytest.raises(UserError, match=r"unknown preset .*: choose one of mine$"):
+        load_study(name)
 
 
 @pytest.mark.faults
@@ -163,6 +182,40 @@ def test_a_study_that_another_process_runs_is_left_alone(preset, tmp_path, monke
     with sole_writer(folder), pytest.raises(UserError, match=r"mine is being written by .*pid"):
         study.run_study(name)
     assert (folder / "logs" / "snakemake.log").read_text() == "of the other"
+
+
+def test_a_run_that_another_process_trains_is_told_before_anything_runs(
+    preset, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(study.subprocess, "Popen", no_snakemake)
+    held = tmp_path / "results" / "mine" / "vqvae-photos-b64-e3-s1"
+    with sole_writer(held), pytest.raises(UserError, match=rf"{held.name} is being written .*pid"):
+        study.run_study(preset(GOOD))
+
+
+def group_exists(number):
+    try:
+        os.killpg(number, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+@pytest.mark.parametrize("deaf", ["", "trap '' INT;", "trap '' INT TERM;"])
+def test_what_does_not_heed_is_stopped_with_its_children(monkeypatch, deaf):
+    monkeypatch.setattr(study, "PATIENCE", 0.3)
+    process = subprocess.Popen(
+        ["bash", "-c", f"{deaf} echo ready; sleep 100 & wait; sleep 100"],
+        stdout=subprocess.PIPE,
+        start_new_session=True,
+    )
+    process.stdout.readline()
+    study._stop(process)
+    assert process.poll() is not None
+    deadline = time.monotonic() + 10  # the system may take a moment to clear the dead away
+    while group_exists(process.pid) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not group_exists(process.pid)
 
 
 @pytest.mark.faults

@@ -18,7 +18,7 @@ from vqlib.paths import RUNS
 def main(arguments: list[str] | None = None) -> None:
     """Runs a command; a `UserError` ends as one line on standard error and exit code 1."""
     options = _parser().parse_args(arguments)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # to be stopped is like Ctrl-C
+    _end_like_ctrl_c("SIGTERM", "SIGHUP")
     try:
         options.command(options)
     except UserError as error:
@@ -27,6 +27,13 @@ def main(arguments: list[str] | None = None) -> None:
     except KeyboardInterrupt:
         print("vqlib: interrupted; the same command goes on from the last epoch", file=sys.stderr)
         sys.exit(130)
+
+
+def _end_like_ctrl_c(*names: str) -> None:
+    """Signals that stop a process end it in order; those that nohup ignores stay ignored."""
+    for number in (getattr(signal, name, None) for name in names):
+        if number is not None and signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, signal.default_int_handler)
 
 
 class _Parser(argparse.ArgumentParser):

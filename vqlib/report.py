@@ -140,7 +140,8 @@ def comparison_sentence(summary: pd.DataFrame) -> str:
     means = summary.groupby(["batch_size", "model"])[["test_ssim", "test_nmse"]].mean().unstack()
     gain = means["test_ssim"]["vqvae"] - means["test_ssim"]["vae"]
     share = means["test_nmse"]["vqvae"] / means["test_nmse"]["vae"]
-    where = "every batch size" if (gain > 0).all() else f"{(gain > 0).sum()} of {len(gain)} sizes"
+    ahead, all_sizes = (gain > 0).sum(), f"{len(gain)} batch {plural('size', len(gain))}"
+    where = "every batch size" if ahead == len(gain) else f"{ahead} of {all_sizes}"
     vqvae, vae = (means["test_ssim"][model] for model in ("vqvae", "vae"))
     return (
         f"The VQ-VAE's SSIM is above the VAE's at {where}: {span(vqvae)} against {span(vae)}. "
@@ -155,7 +156,7 @@ def conclusion(summary: pd.DataFrame) -> str:
     finding = (
         "A discrete latent of this size keeps edges and textures that a VAE of this rate gives up."
         if sharper
-        else "That is not what the original report found; these runs may be too short to tell."
+        else "No gain at every batch size, then; these runs may be too short to tell."
     )
     return (
         f"{comparison_sentence(summary)} {finding} How large a similarity looks depends on how it "
@@ -184,7 +185,7 @@ def early_fall_sentence(histories: Mapping[int, pd.DataFrame], epochs: int = 5) 
             batch_size: (h["loss"].iloc[0] - h["loss"].iloc[epochs - 1])
             / (h["loss"].iloc[0] - h["loss"].iloc[-1])
             for batch_size, h in histories.items()
-            if len(h) > epochs
+            if len(h) >= 2 * epochs
         }
     )
     if shares.empty:

@@ -7,6 +7,8 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -41,6 +43,7 @@ NOTEBOOKS = {
     "vqvae": ROOT / "notebooks" / "02_vqvae.ipynb",
 }
 CODES_PER_IMAGE = 8 * 8
+PATIENCE = 10.0  # seconds for a study to stop when asked
 SUMMARY_COLUMNS = (
     *("model", "batch_size", "seed", "epochs", "steps", "precision", "device", "train_loss"),
     *("train_reconstruction_loss", "test_mse", "test_nmse", "test_psnr", "test_ssim"),
@@ -96,13 +99,13 @@ def load_study(preset: str, dataset: str | None = None) -> Study:
     Raises:
         UserError: for an unknown preset or parameter, or a value that makes no sense.
     """
-    path = ROOT / "presets" / f"{preset}.yaml"
-    if not path.is_file():
-        known = ", ".join(sorted(p.stem for p in path.parent.glob("*.yaml")))
-        raise UserError(f"unknown preset {preset!r}: choose one of {known}")
+    known = {p.stem: p for p in sorted((ROOT / "presets").glob("*.yaml")) if p.is_file()}
+    if preset not in known:
+        raise UserError(f"unknown preset {preset!r}: choose one of {', '.join(known)}")
+    path = known[preset]
     try:
         values = yaml.safe_load(path.read_text())
-    except yaml.YAMLError as error:
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         problem = " ".join(str(error).split())
         raise UserError(f"{path} is not valid YAML: {problem}") from None
     if not isinstance(values, dict):
@@ -116,15 +119,15 @@ def load_study(preset: str, dataset: str | None = None) -> Study:
             raise UserError(f"{path}: {name} is given by the list {grid}")
     if set(lists["models"]) != set(MODELS) and set(lists["models"]) < set(MODELS):
         raise UserError(f"{path}: models must be [{', '.join(MODELS)}]: the report compares them")
-    for name, value in lists.items():
-        if len(set(map(str, value))) < len(value):
-            raise UserError(f"{path}: {name} names something twice: {value}")
     values["dataset"] = resolve_dataset(dataset or values.get("dataset", "cifar10"))
     configs = [
         _config(path, values, model, batch_size, seed)
         for model, batch_size, seed in itertools.product(*lists.values())
     ]
     _check_parameters_known(path, values, {config.model for config in configs})
+    for name, count in Counter(config.run_name for config in configs).items():
+        if count > 1:
+            raise UserError(f"{path}: {name} is asked for {count} times")
     return Study(preset, configs)
 
 
@@ -271,6 +274,7 @@ def _run_alone(study: Study, keep_going: bool, retrain: bool) -> None:
     waiting = [n for n in study.run_names if retrain or not is_finished(study.folder / n)]
     if waiting:
         load_images(dataset, limit=1)  # data that cannot be used are told before anything runs
+        _check_free(study, waiting)
     if retrain:
         for name in study.run_names:
             _remove_run(study.folder / name)
@@ -293,14 +297,30 @@ def _run_alone(study: Study, keep_going: bool, retrain: bool) -> None:
     try:
         watch(process, study.folder, waiting)
     finally:  # an interrupted study leaves no training behind
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGINT)
-            process.wait()
+        _stop(process)
     if process.returncode:
         raise UserError(_failures(study, log))
     missing = [name for name in study.run_names if not is_finished(study.folder / name)]
     if missing:
         raise UserError(f"study {study.name}: not trained: {', '.join(missing)} ({log} says more)")
+
+
+def _stop(process: subprocess.Popen) -> None:
+    """Ends a running process and its group: they are asked, told, and what is left is killed."""
+    if process.poll() is not None:
+        return
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL):
+        with suppress(ProcessLookupError, subprocess.TimeoutExpired):
+            os.killpg(process.pid, number)
+            process.wait(PATIENCE)
+
+
+def _check_free(study: Study, waiting: list[str]) -> None:
+    """No run that is to be trained may be in another process's hands."""
+    for folder in (study.folder / name for name in waiting):
+        if folder.is_dir():
+            with sole_writer(folder):
+                pass
 
 
 def _snakemake(study: Study, keep_going: bool, anew: bool) -> list[str]:

@@ -1,0 +1,71 @@
+"""The shipped results are whole, agree among themselves, and with the weights beside them."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from pandas.testing import assert_frame_equal
+from safetensors.torch import load_file
+from torch import Tensor
+
+from vqlib import Run, load_images
+from vqlib.evaluation import codebook_use, count_codes, reconstruct_all
+from vqlib.paths import SHIPPED
+from vqlib.runs import find_runs
+from vqlib.study import load_summary, summarise
+
+RUNS = {run.folder.name: run for run in find_runs(SHIPPED)}
+MEGABYTE = 2**20
+
+
+def each_run(test):
+    return pytest.mark.parametrize("run", RUNS.values(), ids=RUNS.keys())(test)
+
+
+@each_run
+def test_a_shipped_run_is_a_full_one_and_says_where_it_comes_from(run: Run) -> None:
+    assert run.config.run_name == run.folder.name
+    assert list(run.history["epoch"]) == list(range(1, run.config.epochs + 1))
+    assert run.environment["n_train"] == 50_000
+    assert run.evaluation["n_test"] == 10_000
+    assert len(run.environment["data_md5"]) == 32
+    assert run.reconstructions[0].shape == run.reconstructions[1].shape == (16, 3, 32, 32)
+
+
+@each_run
+def test_shipped_weights_are_half_precision_and_make_the_shipped_pictures(run: Run) -> None:
+    weights = load_file(run.folder / "weights.safetensors")
+    assert {v.dtype for k, v in weights.items() if ".ema_" not in k} == {torch.float16}
+    originals, reconstructions = run.reconstructions
+    again = run.model.reconstruct(originals / 255)
+    assert (again * 255 - reconstructions).abs().max() < 2  # grey levels
+
+
+def test_the_summary_is_that_of_the_runs() -> None:
+    summary = load_summary(SHIPPED)
+    runs = summarise([RUNS[name] for name in summary["run"]])
+    assert_frame_equal(summary, runs, check_dtype=False)
+
+
+def test_shipped_files_are_small() -> None:
+    sizes = {path: path.stat().st_size for path in SHIPPED.rglob("*") if path.is_file()}
+    weights = sum(size for path, size in sizes.items() if path.suffix == ".safetensors")
+    assert max(sizes.values()) < 5 * MEGABYTE
+    assert weights < 30 * MEGABYTE
+
+
+@pytest.fixture(scope="module")
+def test_images(cifar10_root: Path) -> Tensor:
+    return load_images("cifar10").test
+
+
+@each_run
+def test_shipped_figures_are_those_of_the_weights(run: Run, test_images: Tensor) -> None:
+    squared_error, usage = 0.0, None
+    for x, y, codes in reconstruct_all(run.model, test_images):
+        squared_error += (x.double() - y.double()).square().sum().item()
+        usage = count_codes(run.model, codes, usage)
+    mse, perplexity = squared_error / test_images.numel(), codebook_use(usage)["perplexity"]
+    assert mse == pytest.approx(run.evaluation["test_mse"], rel=1e-3)
+    if run.config.model == "vqvae":
+        assert perplexity == pytest.approx(run.evaluation["perplexity"], rel=1e-3)
