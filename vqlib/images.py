@@ -263,6 +263,8 @@ def _unlike_rgb(picture: Image.Image) -> str | None:
     """
     if getattr(picture, "is_animated", False) and picture.format != "MPO":  # a camera's JPEG
         return f"{picture.n_frames} pictures in one file"
+    if 0 in picture.size:
+        return "without a pixel"
     if picture.mode != "RGB":
         return picture.mode
     if "transparency" in picture.info:
