@@ -82,7 +82,7 @@ def goes_on(training: Training, whole: Training) -> None:
 def test_killed_at_any_moment_it_ends_as_if_it_had_not_been(
     training: Training, whole: dict[str, Training], model: str, number: int
 ) -> None:
-    kind = SIGNALS[number % len(SIGNALS)]
+    kind = random.Random(number).choice(SIGNALS)
     moment = any_moment(whole[model], "signal", number)
     exit_code, said = training.run(Fault(kind, moment))
     if kind == "SIGKILL":
