@@ -11,6 +11,7 @@ from vqlib.study import NOTEBOOKS, load_runs, load_study, load_summary, write_su
 study = load_study(config.get("preset", "quick"), config.get("dataset"))
 PYTHON = shlex.quote(sys.executable)
 RUN_NOTEBOOK = f"OMP_NUM_THREADS={{threads}} {PYTHON} -m vqlib notebook"
+HOUR = " --timeout 3600"  # no cell that trains nothing takes as long
 
 
 def arguments(parameters):
@@ -76,7 +77,7 @@ rule compare:
     log:
         "logs/03_ssim_comparison.log",
     shell:
-        RUN_NOTEBOOK + " {input[0]:q} {output[0]:q} {WHERE} > {log:q} 2>&1"
+        RUN_NOTEBOOK + HOUR + " {input[0]:q} {output[0]:q} {WHERE} > {log:q} 2>&1"
 
 
 rule losses:
@@ -89,7 +90,7 @@ rule losses:
     log:
         "logs/04_loss_analysis.log",
     shell:
-        RUN_NOTEBOOK + " {input[0]:q} {output[0]:q} {WHERE} > {log:q} 2>&1"
+        RUN_NOTEBOOK + HOUR + " {input[0]:q} {output[0]:q} {WHERE} > {log:q} 2>&1"
 
 
 rule report:
@@ -104,6 +105,6 @@ rule report:
     log:
         "logs/report.log",
     shell:
-        RUN_NOTEBOOK + " {input[0]:q} {output[0]:q} {WHERE} > {log:q} 2>&1 && "
+        RUN_NOTEBOOK + HOUR + " {input[0]:q} {output[0]:q} {WHERE} > {log:q} 2>&1 && "
         "cp {input[1]:q} notebooks/ && "
         f"{PYTHON} -m vqlib pdf {{output:q}} >> {{log:q}} 2>&1"

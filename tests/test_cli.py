@@ -80,6 +80,7 @@ def test_interrupted_training_says_how_to_go_on(
     assert "run folder:" in capsys.readouterr().out
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -101,6 +102,7 @@ def test_unknown_choice_ends_in_one_line(fails, tmp_path: Path, arguments, said:
     assert said in fails(*arguments, *results)
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize(
     ("option", "value", "said"),
     [
@@ -128,6 +130,7 @@ def test_unknown_device_ends_in_one_line(fails, picture_folder: Path, tmp_path: 
     assert "unknown device 'tpu'" in fails(*SMALL_VAE, *data, "--device", "tpu")
 
 
+@pytest.mark.faults
 def test_results_folder_that_cannot_be_written_ends_in_one_line(
     fails, picture_folder: Path, tmp_path: Path
 ) -> None:
@@ -138,6 +141,7 @@ def test_results_folder_that_cannot_be_written_ends_in_one_line(
     assert "cannot be written" in said
 
 
+@pytest.mark.faults
 def test_bad_picture_ends_in_one_line(fails, picture_folder: Path, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(picture_folder, tmp_path / "pictures"))
     (folder / "test" / "even" / "000.png").write_bytes(b"no picture")
@@ -183,6 +187,7 @@ def remove_all(folder: Path) -> str:
     return "is not a finished run"
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize(
     "damage",
     [

@@ -53,6 +53,7 @@ def refusal(**values: object) -> str:
     return message
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize("name", ["batchsize", "lr", "Model", "batch-size", ""])
 def test_unknown_name_is_refused_with_the_known_ones(name: str) -> None:
     message = refusal(**{name: 1})
@@ -60,6 +61,7 @@ def test_unknown_name_is_refused_with_the_known_ones(name: str) -> None:
     assert all(field.name in message for field in fields(TrainConfig))
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize("name", WHOLE)
 @pytest.mark.parametrize("value", [1.5, "1.5", "many", True, False, [1], {}, float("nan"), "inf"])
 def test_what_is_no_whole_number_is_refused(name: str, value: object) -> None:
@@ -69,6 +71,7 @@ def test_what_is_no_whole_number_is_refused(name: str, value: object) -> None:
     assert repr(value) in message
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize("name", REAL)
 @pytest.mark.parametrize("value", ["fast", True, None, [0.1], float("nan"), "inf", float("-inf")])
 def test_what_is_no_number_is_refused(name: str, value: object) -> None:
@@ -78,6 +81,7 @@ def test_what_is_no_number_is_refused(name: str, value: object) -> None:
     assert repr(value) in message
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize("name", TEXT)
 @pytest.mark.parametrize("value", [1, None, True, ["vae"], b"vae"])
 def test_what_is_no_text_is_refused(name: str, value: object) -> None:
@@ -92,6 +96,7 @@ def test_only_limit_may_be_none(name: str) -> None:
     assert TrainConfig(limit=None).limit is None
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize("name", POSITIVE)
 @pytest.mark.parametrize("value", [0, -1, "0", "-3"])
 def test_what_must_be_positive_is(name: str, value: object) -> None:
@@ -99,6 +104,7 @@ def test_what_must_be_positive_is(name: str, value: object) -> None:
     assert message.startswith(f"{name} must be above 0")
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize("name", NOT_NEGATIVE)
 def test_what_must_not_be_negative_is_not(name: str) -> None:
     message = refusal(**{name: -1})
@@ -117,6 +123,7 @@ def test_a_vqvae_has_channels_enough_to_halve() -> None:
     assert refusal(model="vqvae", num_hiddens=1).startswith("num_hiddens")
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize(
     ("values", "said"),
     [

@@ -169,6 +169,7 @@ def test_two_pictures_are_enough_for_a_flat_folder(tmp_path: Path) -> None:
     assert (len(images.train), len(images.test)) == (1, 1)
 
 
+@pytest.mark.faults
 def test_missing_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="unknown dataset") as refused:
         load_images(str(tmp_path / "nowhere"))
@@ -177,6 +178,7 @@ def test_missing_folder_is_refused(tmp_path: Path) -> None:
     assert "cifar10, photos" in message
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize("name", ["~nosuchuser/pictures", "x" * 300, "a\0b"])
 def test_impossible_folder_is_refused(name: str) -> None:
     with pytest.raises(UserError, match=r"dataset|cannot be read") as refused:
@@ -184,12 +186,14 @@ def test_impossible_folder_is_refused(name: str) -> None:
     one_line(refused)
 
 
+@pytest.mark.faults
 def test_file_in_place_of_a_folder_is_refused(tmp_path: Path) -> None:
     write_picture(tmp_path / "one.png")
     with pytest.raises(UserError, match=r"one\.png"):
         load_images(str(tmp_path / "one.png"))
 
 
+@pytest.mark.faults
 def test_empty_folder_is_refused(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("not a picture")
     with pytest.raises(UserError, match="holds no pictures") as refused:
@@ -197,6 +201,7 @@ def test_empty_folder_is_refused(tmp_path: Path) -> None:
     assert str(tmp_path) in one_line(refused)
 
 
+@pytest.mark.faults
 def test_empty_split_is_refused(tmp_path: Path) -> None:
     write_picture(tmp_path / "train" / "a.png")
     (tmp_path / "test").mkdir()
@@ -205,6 +210,7 @@ def test_empty_split_is_refused(tmp_path: Path) -> None:
     assert str(tmp_path / "test") in one_line(refused)
 
 
+@pytest.mark.faults
 def test_single_picture_is_refused(tmp_path: Path) -> None:
     write_picture(tmp_path / "a.png")
     with pytest.raises(UserError, match="one picture") as refused:
@@ -212,6 +218,7 @@ def test_single_picture_is_refused(tmp_path: Path) -> None:
     assert str(tmp_path) in one_line(refused)
 
 
+@pytest.mark.faults
 def test_mixed_sizes_are_refused(tmp_path: Path) -> None:
     write_picture(tmp_path / "a.png")
     write_picture(tmp_path / "b.png", size=(40, 48))
@@ -220,6 +227,7 @@ def test_mixed_sizes_are_refused(tmp_path: Path) -> None:
     one_line(refused)
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize("mode", ["L", "RGBA", "P", "1", "LA"])
 def test_pictures_other_than_rgb_are_refused(tmp_path: Path, mode: str) -> None:
     write_picture(tmp_path / "a.png")
@@ -255,6 +263,7 @@ CORRUPT: dict[str, Callable[[], bytes]] = {
 }
 
 
+@pytest.mark.faults
 @pytest.mark.filterwarnings("ignore:Truncated File Read")
 @pytest.mark.parametrize("name", CORRUPT)
 def test_corrupt_picture_is_refused_by_name(tmp_path: Path, name: str) -> None:
@@ -265,6 +274,7 @@ def test_corrupt_picture_is_refused_by_name(tmp_path: Path, name: str) -> None:
     assert str(tmp_path / name) in one_line(refused)
 
 
+@pytest.mark.faults
 def test_unreadable_picture_is_refused_by_name(tmp_path: Path) -> None:
     write_picture(tmp_path / "a.png")
     (tmp_path / "b.png").symlink_to(tmp_path / "gone.png")
@@ -299,6 +309,7 @@ def test_cifar10_is_that_of_its_files(cifar10_root: Path) -> None:
     assert images.variance == pytest.approx(0.06329, abs=5e-6)
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize("name", ["test_batch", "data_batch_3"])
 @pytest.mark.parametrize("damage", ["flipped bit", "missing"])
 def test_damaged_cifar10_is_refused(
@@ -337,6 +348,7 @@ def no_cifar10(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+@pytest.mark.faults
 def test_missing_cifar10_says_what_to_do(no_cifar10: Path) -> None:
     with pytest.raises(UserError, match="Name or service not known") as refused:
         load_images("cifar10")

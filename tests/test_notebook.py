@@ -31,6 +31,7 @@ def test_parameters_reach_the_notebook(notebook, tmp_path):
     assert nbformat.read(output, 4).cells[-1].outputs[0].text == "42\n"
 
 
+@pytest.mark.faults
 def test_an_unknown_parameter_is_an_error_before_anything_runs(notebook, tmp_path):
     output = tmp_path / "out.ipynb"
     with pytest.raises(UserError, match=r"some.ipynb has no parameter 'sise'; it has size"):
@@ -52,6 +53,7 @@ def test_training_notebooks_know_the_parameters_of_a_run(name):
     assert {"dataset", "batch_size", "epochs", "learning_rate", "seed", "limit"} <= set(names)
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize("content", [None, "no JSON", "{}"])
 def test_what_is_no_notebook_is_refused_by_name(tmp_path, content):
     path = tmp_path / "some.ipynb"
@@ -68,6 +70,7 @@ def test_what_is_no_notebook_is_refused_by_name(tmp_path, content):
         assert "\n" not in str(error.value)
 
 
+@pytest.mark.faults
 def test_a_notebook_without_parameters_cell_is_refused(tmp_path):
     path = tmp_path / "bare.ipynb"
     nbformat.write(nbformat.v4.new_notebook(), path)

@@ -19,7 +19,8 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from vqlib import Images, Run, TrainConfig, UserError, find_runs, fit, load_images, load_run
-from vqlib.runs import read_state, sole_writer, write_atomically, write_sheet, write_state
+from vqlib.files import sole_writer, write_atomically
+from vqlib.runs import read_state, write_sheet, write_state
 
 MODELS = ("vae", "vqvae")
 
@@ -55,6 +56,7 @@ def one_line(error: pytest.ExceptionInfo[UserError]) -> str:
 # --- writing -------------------------------------------------------------------------------
 
 
+@pytest.mark.faults
 def test_write_that_fails_leaves_the_old_file(tmp_path: Path) -> None:
     path = tmp_path / "file"
     write_atomically(path, b"old")
@@ -76,6 +78,7 @@ def test_write_replaces_the_old_file(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [path]
 
 
+@pytest.mark.faults
 def test_write_below_a_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="cannot be written"):
@@ -87,6 +90,7 @@ def test_sheet_is_exact_to_the_pixel(photos: Images, tmp_path: Path) -> None:
     write_sheet(
         tmp_path / "reconstructions.png", originals.float() / 255, reconstructions.float() / 255
     )
+    (tmp_path / "environment.json").write_text("{}")
     read = Run(tmp_path, TrainConfig()).reconstructions
     assert torch.equal(read[0], originals)
     assert torch.equal(read[1], reconstructions)
@@ -176,12 +180,14 @@ def test_runs_are_found_by_model_then_batch_size_then_seed(
 # --- damaged and unfinished runs -----------------------------------------------------------
 
 
+@pytest.mark.faults
 def test_missing_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="not a finished run") as refused:
         load_run(tmp_path / "nowhere")
     assert str(tmp_path / "nowhere") in one_line(refused)
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize(
     "name",
     ["config.json", "environment.json", "history.csv", "weights.safetensors", "evaluation.json"],
@@ -197,6 +203,7 @@ def test_unfinished_run_says_what_is_missing(copied: Callable[[str], Path], name
 NOT_AN_OBJECT = {"cut": '{"model": "va', "empty": "", "a list": "[1, 2]", "binary": "\x00ÿ"}
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize("content", NOT_AN_OBJECT.values(), ids=NOT_AN_OBJECT.keys())
 @pytest.mark.parametrize("name", ["config.json", "environment.json", "evaluation.json"])
 def test_damaged_json_is_refused_by_name(
@@ -214,6 +221,7 @@ def test_damaged_json_is_refused_by_name(
     assert str(folder) in one_line(refused)
 
 
+@pytest.mark.faults
 def test_environment_without_the_variance_is_refused(copied: Callable[[str], Path]) -> None:
     folder = copied("vqvae")
     (folder / "environment.json").write_text("{}")
@@ -222,6 +230,7 @@ def test_environment_without_the_variance_is_refused(copied: Callable[[str], Pat
     one_line(refused)
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize(
     "content", [b"", b"epoch\n\x00\xff", b'"epoch'], ids=["empty", "binary", "cut"]
 )
@@ -233,6 +242,7 @@ def test_damaged_history_is_refused_by_name(copied: Callable[[str], Path], conte
     one_line(refused)
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize("damage", ["missing", "cut", "other size"])
 def test_damaged_sheet_is_refused_by_name(copied: Callable[[str], Path], damage: str) -> None:
     folder = copied("vae")
@@ -248,6 +258,7 @@ def test_damaged_sheet_is_refused_by_name(copied: Callable[[str], Path], damage:
     one_line(refused)
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize(
     ("model", "changes"),
     [
@@ -269,6 +280,7 @@ def test_weights_that_do_not_fit_the_config_are_refused(
     assert str(folder) in one_line(refused)
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize("content", [b"", b"garbage" * 100, None], ids=["empty", "garbage", "cut"])
 def test_damaged_weights_are_refused(copied: Callable[[str], Path], content: bytes | None) -> None:
     path = copied("vae") / "weights.safetensors"
@@ -291,6 +303,7 @@ def test_state_roundtrip(tmp_path: Path) -> None:
     assert state["history"] == [{"epoch": 3}]
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize("damage", ["flipped bit", "cut", "empty", "gone"])
 def test_damaged_state_is_passed_over_for_the_one_before(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], damage: str
@@ -310,6 +323,7 @@ def test_damaged_state_is_passed_over_for_the_one_before(
     assert str(path) in said or damage == "gone"
 
 
+@pytest.mark.faults
 def test_state_that_cannot_be_written_leaves_the_one_before(tmp_path: Path) -> None:
     path = tmp_path / "resume.pt"
     write_state(path, {"number": 1})
@@ -342,6 +356,7 @@ vqlib.fit(config, results=results)
 """
 
 
+@pytest.mark.faults
 def test_second_writer_is_refused_and_a_killed_run_goes_on(
     picture_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -385,6 +400,7 @@ def test_writer_lets_go_of_the_folder(tmp_path: Path) -> None:
         assert folder.is_dir()
 
 
+@pytest.mark.faults
 def test_folder_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with (

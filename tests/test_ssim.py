@@ -117,6 +117,7 @@ def changed(value: float) -> Tensor:
     return images
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize(
     ("x", "y", "options", "said"),
     [

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from vqlib import UserError, load_run, study
-from vqlib.runs import sole_writer
+from vqlib.files import sole_writer
 from vqlib.study import SUMMARY_COLUMNS, Study, load_study, load_summary, summarise
 
 
@@ -43,6 +43,7 @@ def test_a_preset_is_every_model_at_every_batch_size_and_seed(preset):
     assert {c.epochs for c in configs} == {3}
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -86,6 +87,7 @@ def test_a_preset_is_a_file_in_presets_by_its_name(preset, tmp_path, name):
         load_study(name)
 
 
+@pytest.mark.faults
 def test_an_unknown_preset_names_those_there_are():
     with pytest.raises(UserError, match="unknown preset 'papr': choose one of paper, quick, smoke"):
         load_study("papr")
@@ -128,6 +130,7 @@ def test_summary_begins_with_the_fixed_columns(small_runs):
     assert list(summarise([small_runs["vae"]]).columns) == list(SUMMARY_COLUMNS)
 
 
+@pytest.mark.faults
 def test_a_folder_without_runs_says_what_to_do(tmp_path):
     with pytest.raises(UserError, match="holds no finished runs: train some"):
         load_summary(tmp_path)
@@ -170,6 +173,7 @@ def no_snakemake(*_args, **_kwargs):
     raise AssertionError("something was run")
 
 
+@pytest.mark.faults
 def test_a_study_that_another_process_runs_is_left_alone(preset, tmp_path, monkeypatch):
     monkeypatch.setattr(study.subprocess, "Popen", no_snakemake)
     name, folder = preset(GOOD), tmp_path / "results" / "mine"
@@ -214,6 +218,7 @@ def test_what_does_not_heed_is_stopped_with_its_children(monkeypatch, deaf):
     assert not group_exists(process.pid)
 
 
+@pytest.mark.faults
 def test_data_that_cannot_be_used_are_told_before_anything_runs(preset, tmp_path, monkeypatch):
     monkeypatch.setattr(study.subprocess, "Popen", no_snakemake)
     pictures = tmp_path / "pictures"

@@ -191,7 +191,7 @@ def test_history_columns(small_runs: dict[str, Run], model: str) -> None:
     assert list(history) == [
         *("epoch", "steps", "seconds"),
         *TERMS[model],
-        *("test_nmse", "perplexity", "codes_used"),
+        *("test_nmse", "perplexity", "codes_used", "collapsed"),
     ]
     assert history["epoch"].tolist() == [1, 2, 3]
     assert history["steps"].tolist() == [4, 8, 12]
@@ -211,6 +211,7 @@ def test_last_epoch_s_test_error_is_that_of_the_trained_model(
 # --- it can be interrupted -------------------------------------------------------------------
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize("model", MODELS)
 @pytest.mark.parametrize("step", [3, 5, 12], ids=["epoch 1", "epoch 2", "last step"])
 def test_interrupted_run_goes_on_as_if_it_had_not_been(
@@ -236,6 +237,7 @@ def test_interrupted_run_goes_on_as_if_it_had_not_been(
     assert_same_run(resumed, small_runs[model])
 
 
+@pytest.mark.faults
 def test_interrupted_after_the_last_epoch(
     few_photos: Images,
     small_config: MakeConfig,
@@ -259,6 +261,7 @@ def test_interrupted_after_the_last_epoch(
     assert steps == []
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize("damaged", [1, 2], ids=["last state", "both states"])
 def test_damaged_state_costs_an_epoch_not_the_run(
     few_photos: Images,
@@ -287,6 +290,7 @@ def test_damaged_state_costs_an_epoch_not_the_run(
     assert_same_run(resumed, small_runs["vqvae"])
 
 
+@pytest.mark.faults
 def test_run_begun_with_other_images_is_refused(
     few_photos: Images, small_config: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -359,6 +363,7 @@ def test_shipped_run_of_another_config_is_not_taken(
     assert len(run.history) == 1
 
 
+@pytest.mark.faults
 def test_folder_of_another_config_is_refused(
     small_runs: dict[str, Run], few_photos: Images, tmp_path: Path
 ) -> None:
@@ -375,6 +380,7 @@ def test_folder_of_another_config_is_refused(
 # --- what goes wrong -------------------------------------------------------------------------
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize("model", MODELS)
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_loss_that_is_not_finite_stops_the_run(
@@ -403,6 +409,7 @@ def test_loss_that_is_not_finite_stops_the_run(
     assert np.isfinite(resumed.history["loss"]).all()
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize("model", MODELS)
 def test_learning_rate_far_too_high_is_told(
     few_photos: Images, small_config: MakeConfig, tmp_path: Path, model: str
@@ -411,6 +418,7 @@ def test_learning_rate_far_too_high_is_told(
         fit(small_config(model, learning_rate=1e20), few_photos, tmp_path)
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize("model", MODELS)
 def test_model_broken_by_an_epoch_s_last_step_is_told(
     few_photos: Images, small_config: MakeConfig, tmp_path: Path, model: str
@@ -423,12 +431,15 @@ def test_model_broken_by_an_epoch_s_last_step_is_told(
     assert not (tmp_path / config.run_name / "resume.pt").exists()  # nothing to resume from
 
 
+@pytest.mark.faults
 def test_images_all_alike_are_refused(small_config: MakeConfig, tmp_path: Path) -> None:
-    images = Images("grey", torch.full((10, 3, 32, 32), 7, dtype=torch.uint8), torch.zeros(2))
+    grey = torch.full((10, 3, 32, 32), 7, dtype=torch.uint8)
+    images = Images("photos", grey, grey)
     with pytest.raises(UserError, match="nothing to learn"):
         fit(small_config("vae"), images, tmp_path)
 
 
+@pytest.mark.faults
 def test_unknown_device_is_refused(
     few_photos: Images, small_config: MakeConfig, tmp_path: Path
 ) -> None:
@@ -436,6 +447,7 @@ def test_unknown_device_is_refused(
         fit(small_config("vae"), few_photos, tmp_path, device="tpu")
 
 
+@pytest.mark.faults
 def test_absent_gpu_is_told(
     few_photos: Images, small_config: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

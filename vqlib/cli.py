@@ -103,6 +103,7 @@ def _parser() -> argparse.ArgumentParser:
     notebook = commands.add_parser("notebook", help="run a notebook; unknown parameters are errors")
     notebook.add_argument("source", type=Path)
     notebook.add_argument("output", type=Path, help="the executed notebook")
+    notebook.add_argument("--timeout", type=int, metavar="SECONDS", help="that a cell may run")
     notebook.add_argument("-p", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"))
     notebook.set_defaults(command=_notebook)
 
@@ -154,12 +155,9 @@ def _status(options: argparse.Namespace) -> None:
 
 
 def _notebook(options: argparse.Namespace) -> None:
-    import yaml
-
     from vqlib.notebook import run_notebook
 
-    parameters = {name: yaml.safe_load(value) for name, value in options.p}
-    run_notebook(options.source, options.output, parameters)
+    run_notebook(options.source, options.output, dict(options.p), options.timeout)
 
 
 def _pdf(options: argparse.Namespace) -> None:

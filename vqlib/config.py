@@ -44,14 +44,14 @@ class TrainConfig:
     def __post_init__(self) -> None:
         for field in fields(self):
             value = getattr(self, field.name)
-            object.__setattr__(self, field.name, _typed(field.name, value, field.type))
+            object.__setattr__(self, field.name, typed(field.name, value, field.type))
         if self.model not in MODELS:
             raise UserError(f"unknown model {self.model!r}: choose one of {', '.join(MODELS)}")
         if self.precision not in PRECISIONS:
             raise UserError(
                 f"unknown precision {self.precision!r}: choose one of {', '.join(PRECISIONS)}"
             )
-        object.__setattr__(self, "dataset", _normal(self.dataset))
+        object.__setattr__(self, "dataset", normal_dataset(self.dataset))
         if not self.dataset:
             raise UserError("dataset is empty: give cifar10, photos or a folder of images")
         for name in _POSITIVE:
@@ -91,12 +91,12 @@ class TrainConfig:
         name += f"-b{self.batch_size}-e{self.epochs}-s{self.seed}"
         for field in fields(self):
             value = getattr(self, field.name)
-            if field.name not in _ALWAYS_NAMED and value != field.default:
+            if field.name not in ALWAYS_NAMED and value != field.default:
                 name += f"-{field.name}{value}"
         return name
 
 
-_ALWAYS_NAMED = ("model", "dataset", "batch_size", "epochs", "seed")
+ALWAYS_NAMED = ("model", "dataset", "batch_size", "epochs", "seed")
 _POSITIVE = (
     *("batch_size", "epochs", "learning_rate", "limit", "latent_dim", "num_hiddens"),
     *("num_residual_hiddens", "num_embeddings", "embedding_dim"),
@@ -112,8 +112,8 @@ def dataset_slug(dataset: str) -> str:
     return re.sub(r"[^A-Za-z0-9]+", "_", path.name).strip("_").lower() + "_" + digest
 
 
-def _normal(dataset: str) -> str:
-    """A folder's path from the root: the same run wherever it is started from."""
+def normal_dataset(dataset: str) -> str:
+    """A folder's path from the root: the same run wherever it is started from; others as is."""
     with contextlib.suppress(OSError, RuntimeError, ValueError):
         path = Path(dataset).expanduser()
         if dataset not in ("", "cifar10", "photos") and path.is_dir():
@@ -121,13 +121,24 @@ def _normal(dataset: str) -> str:
     return dataset
 
 
-def _typed(name: str, value: Any, kind: Any) -> Any:
-    """The value as the field's type; a number may come as a string, as papermill passes some."""
+def typed(name: str, value: Any, kind: Any) -> Any:
+    """The value of parameter `name` as `kind`; it may come as text, as papermill passes some.
+
+    Args:
+        name: for the message.
+        value: of that kind, or text that stands for one.
+        kind: int, float, str or bool, or one of them `| None`.
+
+    Raises:
+        UserError: where the value is of another kind; nothing is rounded.
+    """
     kinds = get_args(kind) if isinstance(kind, UnionType) else (kind,)
     if type(None) in kinds and value in (None, "", "None", "none", "null"):
         return None
     kind = kinds[0]
     try:
+        if kind is bool:
+            return {"true": True, "false": False}[str(value).lower()]
         if isinstance(value, bool):
             raise ValueError
         number = kind(float(value)) if kind is int else kind(value)
@@ -137,7 +148,7 @@ def _typed(name: str, value: Any, kind: Any) -> Any:
             raise ValueError
         if kind is str and not isinstance(value, (str, Path)):
             raise ValueError
-    except (TypeError, ValueError, OverflowError):
-        words = {int: "a whole number", float: "a number", str: "text"}
+    except (KeyError, TypeError, ValueError, OverflowError):
+        words = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}
         raise UserError(f"{name} must be {words[kind]}, got {value!r}") from None
     return number

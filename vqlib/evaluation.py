@@ -1,5 +1,6 @@
 """How well a model reconstructs: error, PSNR, SSIM, and the use of the codebook."""
 
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -7,9 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from vqlib.images import load_images, scale
+from vqlib.errors import UserError
+from vqlib.images import check_images, load_images, scale
 from vqlib.protocols import ssim_by_protocol
 from vqlib.runs import Run, load_run
+from vqlib.similarity import check_pair
 
 BATCH = 500
 
@@ -20,16 +23,24 @@ def evaluate(model: nn.Module, images: Tensor, data_variance: float) -> dict[str
     Args:
         model: has `codes`, `decode_codes` and `reconstruct`; see `vqlib.models`.
         images: uint8 (N, 3, 32, 32).
-        data_variance: of the training pixels in [0, 1].
+        data_variance: of the training pixels in [0, 1]; above 0.
 
     Returns:
         `n_test`; `test_mse`, the mean over all pixels of images in [0, 1]; `test_nmse` =
         test_mse / data_variance; `test_psnr` = -10 log10(test_mse), in dB; `test_ssim`, the mean
         of Wang et al.'s SSIM per image; `ssim_by_protocol`, see there. With a codebook also
         `perplexity` of the codes over all images, and `codes_used`; else both None.
+
+    Raises:
+        UserError: for images of another kind or shape, a variance that is none, and a model whose
+            reconstructions have another shape, are not finite, or lie outside [0, 1].
     """
+    check_images(images, "test")
+    if not 0 < data_variance < math.inf:
+        raise UserError(f"data_variance must be a finite number above 0, got {data_variance}")
     squared_error, usage, reconstructions = 0.0, None, []
     for x, y, codes in reconstruct_all(model, images):
+        check_pair(x, y, 1.0)
         squared_error += (x.double() - y.double()).square().sum().item()
         usage = count_codes(model, codes, usage)
         reconstructions.append(y.cpu())

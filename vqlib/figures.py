@@ -4,6 +4,7 @@ Colours are told apart by colour-blind readers and in grey print; markers and la
 """
 
 from collections.abc import Iterator, Mapping
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ from matplotlib import ticker
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
+
+from vqlib.files import make_folder, write_atomically
 
 MODEL_NAMES = {"vae": "VAE", "vqvae": "VQ-VAE"}
 MODEL_STYLES = {  # Okabe & Ito's palette
@@ -206,11 +209,13 @@ def save_figure(figure: Figure, folder: str | Path, name: str) -> None:
     """Saves a figure as PNG, PDF and SVG in the folder; does nothing where the folder is empty."""
     if not folder:
         return
-    Path(folder).mkdir(parents=True, exist_ok=True)
+    make_folder(Path(folder))
     with mpl.rc_context({"svg.hashsalt": name}):  # the same figure makes the same file
         for suffix, dated in SUFFIXES.items():
             metadata = {dated: None} if dated else None
-            figure.savefig(Path(folder) / f"{name}.{suffix}", metadata=metadata)
+            content = BytesIO()
+            figure.savefig(content, format=suffix, metadata=metadata)
+            write_atomically(Path(folder) / f"{name}.{suffix}", content.getvalue())
 
 
 def _by_batch_size(

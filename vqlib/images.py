@@ -1,6 +1,7 @@
 """Images as one uint8 tensor in memory: CIFAR-10, scikit-image's photographs, or any folder."""
 
 import os
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from hashlib import md5
@@ -12,6 +13,7 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from vqlib.errors import UserError
+from vqlib.files import sole_writer
 from vqlib.paths import ROOT
 
 SIZE = 32
@@ -29,17 +31,21 @@ SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".gif"}
 
 @dataclass(frozen=True)
 class Images:
-    """A data set in memory.
+    """A data set in memory; tensors of another kind or shape are a `UserError`.
 
     Attributes:
         name: the data set as it was asked for.
-        train: uint8 (N, 3, 32, 32), channels_last.
-        test: uint8 (M, 3, 32, 32), channels_last.
+        train: uint8 (N, 3, 32, 32), channels_last; N at least 1.
+        test: uint8 (M, 3, 32, 32), channels_last; M at least 1.
     """
 
     name: str
     train: Tensor
     test: Tensor
+
+    def __post_init__(self) -> None:
+        check_images(self.train, f"{self.name}: train")
+        check_images(self.test, f"{self.name}: test")
 
     @property
     def variance(self) -> float:
@@ -68,11 +74,13 @@ def load_images(dataset: str = "cifar10", limit: int | None = None) -> Images:
             checked), `photos` (crops of photographs that scikit-image carries: offline, always
             the same), or a folder of images: either with the sub-folders train and test, or
             else every tenth picture is for testing.
-        limit: take only the first so many images of each split.
+        limit: take only the first so many images of each split; at least 1.
 
     Raises:
         UserError: where the data cannot be had or used; the message says what to do.
     """
+    if limit is not None and limit < 1:
+        raise UserError(f"limit must be above 0, got {limit}")
     if dataset == "cifar10":
         train, test = _cifar10()
     elif dataset == "photos":
@@ -94,6 +102,14 @@ def resolve_dataset(dataset: str, tell: Callable[[str], None] = print) -> str:
     return "cifar10"
 
 
+def check_images(images: Tensor, what: str) -> None:
+    """Refuses what is not one or more uint8 images of 32×32 RGB; `what` they are is said."""
+    shape = tuple(images.shape)
+    if images.dtype != torch.uint8 or shape[1:] != (3, SIZE, SIZE) or not shape[0]:
+        kind = str(images.dtype).removeprefix("torch.")
+        raise UserError(f"{what} images must be uint8 (N, 3, {SIZE}, {SIZE}), got {kind} {shape}")
+
+
 def scale(images: Tensor) -> Tensor:
     """uint8 images as float32 in [0, 1]."""
     return images.float().div_(255)
@@ -106,11 +122,23 @@ class Cifar10UnavailableError(UserError):
 def _cifar10() -> tuple[np.ndarray, np.ndarray]:
     from torchvision.datasets import CIFAR10  # takes a second to import
 
+    class Cifar10(CIFAR10):
+        """With md5 taken again only where a file has changed since this process took it."""
+
+        def _check_integrity(self) -> bool:
+            folder = Path(self.root, self.base_folder)
+            before = _file_marks(folder)
+            if _good_marks.get(folder) != before:
+                if not super()._check_integrity():
+                    return False
+                _good_marks[folder] = before
+            return True
+
     root = Path(os.environ.get("VQLIB_DATA") or ROOT / "data")
     try:
         if not (root / CIFAR10.base_folder).is_dir():
             _download_cifar10(root)
-        return CIFAR10(root, train=True).data, CIFAR10(root, train=False).data
+        return Cifar10(root, train=True).data, Cifar10(root, train=False).data
     except RuntimeError as error:  # torchvision's md5 check
         raise UserError(
             f"CIFAR-10 in {root / CIFAR10.base_folder} is damaged or incomplete ({error}). "
@@ -120,11 +148,30 @@ def _cifar10() -> tuple[np.ndarray, np.ndarray]:
         raise UserError(f"CIFAR-10 in {root} cannot be read: {error}.") from None
 
 
+_good_marks: dict[Path, dict[str, tuple[int, ...]]] = {}  # of folders whose md5 was right
+
+
+def _file_marks(folder: Path) -> dict[str, tuple[int, ...]]:
+    """What changes when a file does: its place on disk, size, and both of its times.
+
+    The second time is the system's own, which nobody can set back.
+    """
+    stats = {path.name: path.stat() for path in folder.iterdir()}
+    return {name: (s.st_ino, s.st_size, s.st_mtime_ns, s.st_ctime_ns) for name, s in stats.items()}
+
+
 def _download_cifar10(root: Path) -> None:
+    """Downloads and unpacks aside, then renames: what is there under its name is whole."""
     from torchvision.datasets import CIFAR10
 
+    aside = root / ".download"
     try:
-        CIFAR10(root, download=True)
+        aside.mkdir(parents=True, exist_ok=True)
+        with sole_writer(aside):
+            if not (root / CIFAR10.base_folder).is_dir():  # by another process meanwhile
+                CIFAR10(aside, download=True)
+                os.replace(aside / CIFAR10.base_folder, root / CIFAR10.base_folder)
+        shutil.rmtree(aside, ignore_errors=True)
     except (OSError, RuntimeError) as error:
         reason = getattr(error, "reason", error)
         raise Cifar10UnavailableError(
@@ -200,12 +247,31 @@ def _read_pictures(folder: Path) -> np.ndarray:
 def _read_picture(path: Path) -> Image.Image:
     try:
         with Image.open(path) as picture:
+            problem = _unlike_rgb(picture)
             picture.load()
     except Exception as error:  # Pillow raises almost anything where a picture is damaged
         raise UserError(f"{path} cannot be read as a picture: {error}") from None
-    if picture.mode != "RGB":
-        raise UserError(f"{path} is {picture.mode}, not RGB: convert it first")
+    if problem:
+        raise UserError(f"{path} is {problem}, not RGB: convert it first")
     return picture
+
+
+def _unlike_rgb(picture: Image.Image) -> str | None:
+    """What an opened picture is if it is not a plain one of 8 bits in three colours.
+
+    Pillow would silently take an animation's first frame, drop transparency and cut 16 bits to 8.
+    """
+    if getattr(picture, "is_animated", False) and picture.format != "MPO":  # a camera's JPEG
+        return f"{picture.n_frames} pictures in one file"
+    if 0 in picture.size:
+        return "without a pixel"
+    if picture.mode != "RGB":
+        return picture.mode
+    if "transparency" in picture.info:
+        return "RGB with transparency"
+    if any("RGB;16" in str(tile.args) for tile in picture.tile):
+        return "RGB of 16 bits"
+    return None
 
 
 def _tensor(pixels: np.ndarray) -> Tensor:

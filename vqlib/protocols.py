@@ -10,7 +10,7 @@ import numpy as np
 from skimage.metrics import structural_similarity
 from torch import Tensor
 
-from vqlib.similarity import ssim
+from vqlib.similarity import check_pair, ssim
 
 GRID = 8  # images along each side of a grid picture
 SIDE = 7  # of scikit-image's default window
@@ -26,7 +26,11 @@ def ssim_by_protocol(x: Tensor, y: Tensor) -> dict[str, float]:
 
     Returns:
         Protocol to score; None where there are too few images for it.
+
+    Raises:
+        UserError: where shapes differ, or a value lies outside [0, 1].
     """
+    check_pair(x, y, 1.0)
     return {name: score(x, y) for name, score in PROTOCOLS.items()}
 
 

@@ -5,8 +5,9 @@ from pathlib import Path
 import pandas as pd
 
 from vqlib.claims import CLOSE, audit_sentence, claim_table
+from vqlib.files import write_atomically
 from vqlib.report import comparison_sentence, equal_steps_sentence, rate_sentence
-from vqlib.runs import Run, write_atomically
+from vqlib.runs import Run
 from vqlib.wording import rows
 
 MARKS = ("<!-- results: made from results/paper -->\n", "<!-- end of results -->\n")

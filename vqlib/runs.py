@@ -10,14 +10,10 @@ resume.pt, progress.json, .lock, .holder   only while the run is under way
 """
 
 import hashlib
-import json
-import os
 import platform
 import shutil
-import socket
 import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import version
@@ -28,14 +24,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from filelock import FileLock, Timeout
 from PIL import Image
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save
+from safetensors.torch import load, save
 from torch import Tensor, nn
 
-from vqlib.config import TrainConfig
+from vqlib.config import ALWAYS_NAMED, TrainConfig
 from vqlib.errors import UserError
+from vqlib.files import read_json, write_atomically
 from vqlib.models import VAE, VQVAE
 from vqlib.paths import ROOT
 
@@ -43,6 +39,10 @@ FINISHED = (
     *("config.json", "environment.json", "history.csv"),
     *("weights.safetensors", "evaluation.json"),
 )
+FORMAT = 1  # of run folders; a later version of vqlib that writes other ones counts it up
+SUMMED = ("weights.safetensors", "reconstructions.png", "history.csv", "evaluation.json")
+HISTORY = ("epoch", "steps", "seconds", "loss", "reconstruction", "test_nmse")
+COLLAPSED = 2  # a perplexity below it: hardly more than one code is in use
 PACKAGES = ("torchvision", "numpy", "scikit-image", "pandas")
 
 
@@ -59,50 +59,76 @@ class Run:
         model = build_model(self.config, self.data_variance)
         path = self.folder / "weights.safetensors"
         try:
-            model.load_state_dict(load_file(path))
-        except (OSError, RuntimeError, SafetensorError) as error:
-            raise UserError(f"{path} does not fit its config: {_one_line(error)}") from None
+            weights = load(self._content(path.name))
+        except (RuntimeError, SafetensorError) as error:
+            raise UserError(f"{path} cannot be read: {_one_line(error)}") from None
+        check_weights(path, model, weights)
+        model.load_state_dict(weights)
         return model.eval()
 
     @property
     def data_variance(self) -> float:
         """Variance of the training pixels."""
-        try:
-            return float(self.environment["data_variance"])
-        except (KeyError, TypeError, ValueError):
+        value = self.environment.get("data_variance")
+        if not isinstance(value, float) or not 0 < value < 1:
             path = self.folder / "environment.json"
-            raise UserError(f"{path} is damaged: no number data_variance") from None
+            raise UserError(f"{path} is damaged: data_variance is {value!r}, not between 0 and 1")
+        return value
 
     @cached_property
     def history(self) -> pd.DataFrame:
         """A row an epoch: epoch, steps, seconds, the model's loss terms, test_nmse, perplexity."""
         path = self.folder / "history.csv"
+        content = self._content(path.name)
         try:
-            return pd.read_csv(path)
-        except (OSError, ValueError) as error:  # pandas' errors are ValueErrors
+            history = pd.read_csv(BytesIO(content))
+            numbers = history[list(HISTORY)].to_numpy(float)
+        except (KeyError, ValueError) as error:  # pandas' own are ValueErrors
             raise UserError(f"{path} cannot be read: {_one_line(error)}") from None
+        if list(history["epoch"]) != list(range(1, self.config.epochs + 1)):
+            raise UserError(f"{path} is damaged: its epochs are not 1 to {self.config.epochs}")
+        if not np.isfinite(numbers).all():
+            raise UserError(f"{path} is damaged: not all of its losses are numbers")
+        return history
 
     @cached_property
     def evaluation(self) -> dict[str, Any]:
         """What `evaluate` gave for the stored weights."""
+        self._content("evaluation.json")  # compares the checksum
         return read_json(self.folder / "evaluation.json")
 
     @cached_property
     def environment(self) -> dict[str, Any]:
         """Versions, device, threads, precision, data and git commit of the run."""
-        return read_json(self.folder / "environment.json")
+        path = self.folder / "environment.json"
+        said = read_json(path)
+        check_format(path, said)
+        return said
 
     @cached_property
     def reconstructions(self) -> tuple[Tensor, Tensor]:
         """The sheet's originals and reconstructions, each uint8 (N, 3, 32, 32)."""
         path = self.folder / "reconstructions.png"
+        content = self._content(path.name)
         try:
-            sheet = np.array(Image.open(path))  # (64, 32·N, 3)
+            sheet = np.array(Image.open(BytesIO(content)))  # (64, 32·N, 3)
             tiles = torch.from_numpy(sheet).unflatten(0, (2, 32)).unflatten(2, (-1, 32))
         except Exception as error:  # Pillow raises almost anything where a picture is damaged
             raise UserError(f"{path} cannot be read: {_one_line(error)}") from None
         originals, reconstructions = tiles.permute(0, 2, 4, 1, 3)
         return originals, reconstructions
+
+    def _content(self, name: str) -> bytes:
+        """A file of the folder, compared with the checksum that the run has for it."""
+        path = self.folder / name
+        content = _read_bytes(path)
+        wanted = self.environment.get("sha256", {}).get(name)  # the first runs had none
+        if wanted not in (None, checksum(content)):
+            raise UserError(
+                f"{path} is damaged: its checksum is not the one in environment.json. "
+                "Delete the run's folder to have it trained again."
+            )
+        return content
 
 
 def load_run(path: str | Path) -> Run:
@@ -125,7 +151,7 @@ def find_runs(folder: str | Path) -> list[Run]:
 
 
 def is_finished(folder: Path) -> bool:
-    """Whether the folder holds a finished run; its evaluation is written last."""
+    """Whether the folder holds a finished run; its environment is written last."""
     return all((folder / name).is_file() for name in FINISHED)
 
 
@@ -133,10 +159,60 @@ def read_config(folder: Path) -> TrainConfig:
     """The config of a run folder."""
     path = folder / "config.json"
     values = read_json(path)
+    if missing := [name for name in ALWAYS_NAMED if name not in values]:
+        raise UserError(f"{path} is damaged: {', '.join(missing)} missing")
     try:
         return TrainConfig.from_dict(values)
     except UserError as error:
         raise UserError(f"{path}: {error}") from None
+
+
+def collapse_warning(config: TrainConfig, history: pd.DataFrame) -> str | None:
+    """A line that names the epochs in which the codebook collapsed; None where there are none."""
+    if "collapsed" not in history:  # the first runs did not say
+        return None
+    epochs = history["epoch"][history["collapsed"].eq(True)]
+    if epochs.empty:
+        return None
+    return (
+        f"WARNING: {config.run_name}: the codebook collapsed, perplexity was below {COLLAPSED} on "
+        f"the test images in epoch {', '.join(map(str, epochs))}: try another seed or a lower "
+        "learning rate"
+    )
+
+
+def check_format(path: Path, content: Mapping[str, Any]) -> None:
+    """Refuses what a later version of vqlib wrote, with the formats of both."""
+    found = content.get("format", FORMAT)
+    if found != FORMAT:
+        raise UserError(
+            f"{path} has format {found}, and this version of vqlib reads {FORMAT}: "
+            "use the version that wrote it"
+        )
+
+
+def check_weights(path: Path, model: nn.Module, weights: Mapping[str, Tensor]) -> None:
+    """Refuses weights that are not the model's, with what differs, or that are not finite."""
+    wanted = model.state_dict()
+    differences = [
+        *(f"{name} is missing" for name in wanted if name not in weights),
+        *(f"{name} is unknown" for name in weights if name not in wanted),
+        *(
+            f"{name} is {_shape(weights[name])} and not {_shape(value)}"
+            for name, value in wanted.items()
+            if name in weights and weights[name].shape != value.shape
+        ),
+    ]
+    if differences:
+        more = f" and {len(differences) - 3} more" if len(differences) > 3 else ""
+        raise UserError(f"{path} does not fit its config: {', '.join(differences[:3])}{more}")
+    for name, value in weights.items():
+        if not value.isfinite().all():
+            raise UserError(f"{path} is damaged: {name} holds values that are not finite")
+
+
+def _shape(weight: Tensor) -> str:
+    return "×".join(map(str, weight.shape)) or "a number"
 
 
 def build_model(config: TrainConfig, data_variance: float) -> nn.Module:
@@ -163,6 +239,7 @@ def _build_model(config: TrainConfig, data_variance: float) -> nn.Module:
 def environment() -> dict[str, Any]:
     """What this process runs on: versions, processor, threads and git commit."""
     return {
+        "format": FORMAT,
         "python": platform.python_version(),
         **{package: version(package) for package in PACKAGES},
         "torch": torch.__version__,
@@ -175,10 +252,16 @@ def environment() -> dict[str, Any]:
 
 def stored_weights(model: nn.Module) -> dict[str, Tensor]:
     """The weights as a run stores them: float16, but for the codebook's running averages."""
-    return {
+    stored = {
         name: (value if ".ema_" in name else value.half()).contiguous().cpu()
         for name, value in model.state_dict().items()
     }
+    for name, value in stored.items():
+        if not value.isfinite().all():
+            raise UserError(
+                f"{name} is beyond float16, so it cannot be stored: try a lower learning rate"
+            )
+    return stored
 
 
 def write_weights(path: Path, weights: dict[str, Tensor]) -> None:
@@ -195,57 +278,9 @@ def write_sheet(path: Path, originals: Tensor, reconstructions: Tensor) -> None:
     write_atomically(path, buffer.getvalue())
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """A JSON file's content; a damaged one is a `UserError`."""
-    try:
-        content = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path} cannot be read: {error}") from None
-    if not isinstance(content, dict):
-        raise UserError(f"{path} cannot be read: it holds no JSON object")
-    return content
-
-
-def write_json(path: Path, content: dict[str, Any]) -> None:
-    """Writes a JSON file atomically."""
-    write_atomically(path, (json.dumps(content, indent=2) + "\n").encode())
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Writes aside, then renames: a reader finds the old file or the new one, never a part."""
-    aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with open(aside, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(aside, path)
-    except OSError as error:
-        with suppress(OSError):
-            aside.unlink()
-        raise UserError(f"{path} cannot be written: {error.strerror}") from None
-
-
-@contextmanager
-def sole_writer(folder: Path) -> Iterator[None]:
-    """Holds a folder for this process; the system lets go of it when the process ends."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(folder / ".lock", timeout=0)
-        lock.acquire()
-    except Timeout:
-        holder = _read_holder(folder)
-        message = f"{folder} is being written by another process{holder}: wait for it, or stop it"
-        raise UserError(message) from None
-    except OSError as error:
-        raise UserError(f"{folder} cannot be written: {error.strerror}") from None
-    holder = folder / ".holder"
-    try:
-        write_json(holder, {"pid": os.getpid(), "host": socket.gethostname()})
-        yield
-    finally:
-        holder.unlink(missing_ok=True)
-        lock.release()
+def checksum(content: bytes) -> str:
+    """The SHA-256 that environment.json holds for each of a run's files."""
+    return hashlib.sha256(content).hexdigest()
 
 
 def write_state(path: Path, state: dict[str, Any]) -> None:
@@ -253,21 +288,36 @@ def write_state(path: Path, state: dict[str, Any]) -> None:
     buffer = BytesIO()
     torch.save(state, buffer)
     content = buffer.getvalue()
-    if path.exists():
-        os.replace(path, _previous(path))
-    write_atomically(path, hashlib.sha256(content).digest() + content)
+    write_atomically(path, hashlib.sha256(content).digest() + content, _previous(path))
 
 
 def read_state(path: Path) -> dict[str, Any] | None:
-    """The newest undamaged resume state, or None where there is none; says what it passed over."""
+    """The newest undamaged resume state, or None where there is none.
+
+    A damaged one is named and removed, so that it never takes the place of a good one.
+
+    Raises:
+        UserError: where a state holds anything but tensors, numbers and text; it is not executed.
+    """
     for candidate in (path, _previous(path)):
         if not candidate.exists():
             continue
-        content = candidate.read_bytes()
+        content = _read_bytes(candidate)
         if hashlib.sha256(content[32:]).digest() == content[:32]:
-            return torch.load(BytesIO(content[32:]), weights_only=True)
-        print(f"{candidate} is damaged (its checksum does not fit): not used")
+            return _load_state(candidate, content[32:])
+        print(f"{candidate} is damaged (its checksum does not fit): removed, not used")
+        candidate.unlink()
     return None
+
+
+def _load_state(path: Path, content: bytes) -> dict[str, Any]:
+    try:
+        state = torch.load(BytesIO(content), weights_only=True)
+    except Exception:  # torch raises several kinds
+        state = None
+    if not isinstance(state, dict):
+        raise UserError(f"{path} is no resume state of vqlib: delete it to train this run anew")
+    return state
 
 
 def remove_state(path: Path) -> None:
@@ -280,12 +330,11 @@ def _previous(path: Path) -> Path:
     return path.with_suffix(".previous")
 
 
-def _read_holder(folder: Path) -> str:
+def _read_bytes(path: Path) -> bytes:
     try:
-        holder = read_json(folder / ".holder")
-        return f" (pid {holder['pid']} on {holder['host']})"
-    except (UserError, KeyError):  # it has just taken the lock, or let go of it
-        return ""
+        return path.read_bytes()
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}") from None
 
 
 def _one_line(error: Exception) -> str:

@@ -8,6 +8,7 @@ from torch import Tensor
 from vqlib.errors import UserError
 
 K1, K2 = 0.01, 0.03
+CHUNK = 32  # pairs at a time: about what a processor's cache holds
 
 
 def ssim(x: Tensor, y: Tensor, data_range: float = 1.0, window: str | int = "gaussian") -> Tensor:
@@ -17,7 +18,7 @@ def ssim(x: Tensor, y: Tensor, data_range: float = 1.0, window: str | int = "gau
 
     Args:
         x, y: images (B, C, H, W) in [0, data_range].
-        data_range: the span of possible values.
+        data_range: the span of possible values; finite and above 0.
         window: `gaussian`, the settings of Wang et al. (sigma 1.5, 11×11, population covariance:
             scikit-image's `gaussian_weights=True, sigma=1.5, use_sample_covariance=False`), or
             the side of a uniform window (sample covariance); 7 is scikit-image's default.
@@ -26,25 +27,37 @@ def ssim(x: Tensor, y: Tensor, data_range: float = 1.0, window: str | int = "gau
         UserError: where shapes differ, an image is smaller than the window, or a value lies
             outside [0, data_range].
     """
-    _check(x, y, data_range)
+    check_pair(x, y, data_range)
     taps, covariance_norm = _window(window)
     height, width = x.shape[-2:]
     if min(height, width) < len(taps):
         raise UserError(f"images of {height}×{width} are smaller than the window of {len(taps)}")
     down, across = _banded(taps, height).to(x.device), _banded(taps, width).to(x.device)
-    x, y = x.double(), y.double()
+    c1 = (K1 * data_range) ** 2
+    c2 = (K2 * data_range) ** 2 / covariance_norm
 
-    def local_mean(images: Tensor) -> Tensor:
-        return down @ images @ across.T
+    def local_mean(planes: Tensor) -> Tensor:  # (H, W, N): with N last, two products are fast
+        rows = down @ planes.reshape(height, -1)
+        return across @ rows.view(-1, width, planes.shape[-1])
 
-    mean_x, mean_y = local_mean(x), local_mean(y)
-    var_x = covariance_norm * (local_mean(x * x) - mean_x.square())
-    var_y = covariance_norm * (local_mean(y * y) - mean_y.square())
-    covariance = covariance_norm * (local_mean(x * y) - mean_x * mean_y)
-    c1, c2 = (K1 * data_range) ** 2, (K2 * data_range) ** 2
-    luminance = (2 * mean_x * mean_y + c1) / (mean_x.square() + mean_y.square() + c1)
-    structure = (2 * covariance + c2) / (var_x + var_y + c2)
-    return (luminance * structure).mean(dim=(1, 2, 3))
+    def compare(x: Tensor, y: Tensor) -> Tensor:  # 2ab = a² + b² - (a - b)² saves a local mean
+        mean_x, mean_y = local_mean(x), local_mean(y)
+        squared_means = mean_x.square() + mean_y.square()
+        difference_of_means = (mean_x - mean_y).square()
+        variances = local_mean(x * x + y * y) - squared_means
+        variance_of_difference = local_mean((x - y).square()) - difference_of_means
+        luminance = 1 - difference_of_means / (squared_means + c1)
+        structure = 1 - variance_of_difference / (variances + c2)
+        return (luminance * structure).mean(dim=(0, 1))  # (N,)
+
+    pairs = zip(x.split(CHUNK), y.split(CHUNK), strict=True)
+    planes = torch.cat([compare(_planes(a), _planes(b)) for a, b in pairs])
+    return planes.view(x.shape[:2]).mean(dim=1)
+
+
+def _planes(images: Tensor) -> Tensor:
+    """(B, C, H, W) to (H, W, B·C), float64."""
+    return images.flatten(0, 1).permute(1, 2, 0).double().contiguous()
 
 
 def _window(window: str | int) -> tuple[Tensor, float]:
@@ -69,9 +82,13 @@ def _banded(taps: Tensor, length: int) -> Tensor:
     return matrix
 
 
-def _check(x: Tensor, y: Tensor, data_range: float) -> None:
-    if not data_range > 0:
-        raise UserError(f"data_range must be above 0, got {data_range:g}")
+def check_pair(x: Tensor, y: Tensor, data_range: float) -> None:
+    """Refuses what are not two batches (B, C, H, W) of one shape in [0, data_range]."""
+    if not 0 < data_range < math.inf:
+        raise UserError(f"data_range must be a finite number above 0, got {data_range:g}")
+    for name, images in (("x", x), ("y", y)):
+        if not isinstance(images, Tensor):
+            raise UserError(f"{name} must be a torch tensor, got {type(images).__name__}")
     if x.ndim != 4 or x.shape != y.shape or not x.numel():
         raise UserError(
             f"expected two batches (B, C, H, W) of one shape, "

@@ -13,25 +13,31 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import yaml
 
 from vqlib.config import MODELS, TrainConfig
 from vqlib.errors import UserError
+from vqlib.files import sole_writer, write_atomically
 from vqlib.images import load_images, resolve_dataset
 from vqlib.notebook import parameter_names
 from vqlib.paths import ROOT, SHIPPED, shown
 from vqlib.runs import (
+    SUMMED,
     Run,
+    collapse_warning,
     find_runs,
     is_finished,
     load_run,
     read_config,
-    sole_writer,
-    write_atomically,
+    remove_state,
 )
 from vqlib.status import watch
 
+VARIED = ("batch_size", "seed", "precision")  # from run to run of one model in a study
+SHARED = ("dataset", "epochs", "learning_rate", "limit", "data_md5")  # by all its runs
+MEASURED = ("train_loss", "train_reconstruction_loss", "test_mse", "test_nmse", "test_ssim")
 NOTEBOOKS = {
     "vae": ROOT / "notebooks" / "01_vae_baseline.ipynb",
     "vqvae": ROOT / "notebooks" / "02_vqvae.ipynb",
@@ -126,7 +132,13 @@ def load_study(preset: str, dataset: str | None = None) -> Study:
 
 
 def summarise(runs: list[Run]) -> pd.DataFrame:
-    """A row a run; train figures are the last epoch's, test figures of the stored weights."""
+    """A row a run; train figures are the last epoch's, test figures of the stored weights.
+
+    Raises:
+        UserError: where the runs are not of one study, or a run lacks a figure or has one that is
+            not finite.
+    """
+    _check_one_study(runs)
     rows = []
     for run in runs:
         last = run.history.iloc[-1]
@@ -141,8 +153,33 @@ def summarise(runs: list[Run]) -> pd.DataFrame:
             "seconds": round(run.history["seconds"].sum(), 1),
             "run": run.folder.name,
         }
+        for column in SUMMARY_COLUMNS:
+            value = row.get(column, math.nan)
+            if isinstance(value, float) and not math.isfinite(value):
+                raise UserError(f"{run.folder} is damaged: {column} is missing or not finite")
         rows.append({column: row[column] for column in SUMMARY_COLUMNS})
     return pd.DataFrame(rows, columns=list(SUMMARY_COLUMNS))
+
+
+def _check_one_study(runs: list[Run]) -> None:
+    """Refuses runs that no figure should mix: they differ in more than a study varies."""
+    own = {field.name for field in fields(TrainConfig)} - {"model", *VARIED}
+    first: dict[str, Run] = {}
+    for run in runs:
+        same_model = first.setdefault(run.config.model, run)
+        for other, names in ((runs[0], SHARED), (same_model, sorted(own))):
+            a, b = _settings(other), _settings(run)
+            if differing := [
+                f"{name} {a[name]} and {b[name]}" for name in names if a[name] != b[name]
+            ]:
+                raise UserError(
+                    f"{run.folder.parent} mixes runs that cannot be compared: "
+                    f"{other.folder.name} and {run.folder.name} have {', '.join(differing)}"
+                )
+
+
+def _settings(run: Run) -> dict[str, Any]:
+    return {**run.config.to_dict(), "data_md5": run.environment.get("data_md5")}
 
 
 def _bits(run: Run) -> float:
@@ -156,7 +193,7 @@ def load_summary(results: str | Path) -> pd.DataFrame:
     """`summary.csv` of a study's folder; for any other folder of runs, their summary made now."""
     folder = Path(results)
     if (folder / "summary.csv").is_file():
-        return pd.read_csv(folder / "summary.csv")
+        return _read_summary(folder / "summary.csv")
     runs = find_runs(folder) if folder.is_dir() else []
     if not runs:
         raise UserError(f"{folder} holds no finished runs: train some, or run `make report`")
@@ -164,15 +201,54 @@ def load_summary(results: str | Path) -> pd.DataFrame:
 
 
 def load_runs(results: str | Path, summary: pd.DataFrame) -> list[Run]:
-    """The runs of a summary, in its order."""
-    return [load_run(Path(results) / name) for name in summary["run"]]
+    """The runs of a summary, in its order; says so where the summary has other figures than they.
+
+    Raises:
+        UserError: where a run is not there, or the runs are not of one study.
+    """
+    runs = [load_run(Path(results) / name) for name in summary["run"]]
+    now = summarise(runs)
+    differing = [
+        f"{column} of {name} is {there:g} in the summary and {here:g} in the run"
+        for column in MEASURED
+        for name, there, here in zip(now["run"], summary[column], now[column], strict=True)
+        if not math.isclose(there, here, rel_tol=1e-9)
+    ]
+    if differing:
+        path = shown(Path(results) / "summary.csv")
+        print(f"{path} does not fit its runs: {'; '.join(differing)}. Run the study again.")
+    return runs
 
 
 def write_summary(study: Study) -> None:
     """Gathers the study's own runs into its `summary.csv`."""
+    write_atomically(study.folder / "summary.csv", _summary(study))
+
+
+def _summary(study: Study) -> bytes:
     runs = [load_run(study.folder / name) for name in study.run_names]
-    table = summarise(runs).to_csv(index=False)
-    write_atomically(study.folder / "summary.csv", table.encode())
+    for run, config in zip(runs, study.configs, strict=True):
+        if run.config != config:
+            raise UserError(
+                f"{run.folder} is not the run that the preset asks for: delete it to have that "
+                "one trained"
+            )
+    return summarise(runs).to_csv(index=False).encode()
+
+
+def _read_summary(path: Path) -> pd.DataFrame:
+    try:
+        summary = pd.read_csv(path)
+        whole = np.isfinite(summary[list(MEASURED)].to_numpy(float)).all()
+        whole &= summary.drop(columns="perplexity").notna().all(axis=None)  # a VAE has none
+        missing = [column for column in SUMMARY_COLUMNS if column not in summary]
+    except (KeyError, OSError, ValueError) as error:  # pandas' own are ValueErrors
+        problem = " ".join(str(error).split())
+        raise UserError(f"{path} cannot be read: {problem}. Run the study again.") from None
+    if missing or summary.empty or not whole:
+        problem = f"{', '.join(missing)} missing" if missing else "not all figures are numbers"
+        raise UserError(f"{path} is damaged: {problem}. Run the study again.")
+    return summary
 
 
 def run_study(preset: str, keep_going: bool = False, retrain: bool = False) -> None:
@@ -185,6 +261,9 @@ def run_study(preset: str, keep_going: bool = False, retrain: bool = False) -> N
     study = load_study(preset)
     with sole_writer(study.folder):
         _run_alone(study, keep_going, retrain)
+    for run in (load_run(study.folder / name) for name in study.run_names):
+        if warning := collapse_warning(run.config, run.history):
+            print(warning)
     print(f"results: {study.folder / 'summary.csv'}")
     print(f"figures: {study.figures}")
     print(f"report:  {study.report}")
@@ -200,7 +279,9 @@ def _run_alone(study: Study, keep_going: bool, retrain: bool) -> None:
         _check_free(study, waiting)
     if retrain:
         for name in study.run_names:
-            shutil.rmtree(study.folder / name, ignore_errors=True)
+            _remove_run(study.folder / name)
+    if not waiting and not _is_current(study):
+        _remove_results(study)
     _prepare(study, waiting)
     print(
         f"study {study.name}: {len(study.configs)} runs on {dataset}, "
@@ -269,7 +350,31 @@ def _take_shipped(study: Study) -> None:
         wanted = own != shipped and is_finished(shipped) and not is_finished(own)
         if wanted and read_config(shipped) == config:
             print(f"{config.run_name}: finished, copied from {shown(shipped)}")
-            shutil.copytree(shipped, own, dirs_exist_ok=True)
+            with sole_writer(own):
+                for name in (*SUMMED, "config.json", "environment.json"):  # the last makes it whole
+                    write_atomically(own / name, (shipped / name).read_bytes())
+                remove_state(own / "resume.pt")
+
+
+def _remove_run(folder: Path) -> None:
+    """Removes a run that no process is writing."""
+    with sole_writer(folder):
+        try:
+            shutil.rmtree(folder)
+        except OSError as error:
+            raise UserError(f"{folder} cannot be removed: {error.strerror}") from None
+
+
+def _remove_results(study: Study) -> None:
+    """Removes what was made of the runs as they were."""
+    for path in (study.folder / "summary.csv", study.report):
+        path.unlink(missing_ok=True)
+
+
+def _is_current(study: Study) -> bool:
+    """Whether the summary is there and says what the runs say now."""
+    path = study.folder / "summary.csv"
+    return path.is_file() and path.read_bytes() == _summary(study)
 
 
 def _prepare(study: Study, waiting: list[str]) -> None:
@@ -285,8 +390,7 @@ def _prepare(study: Study, waiting: list[str]) -> None:
     for name in waiting:
         (study.folder / "notebooks" / f"{name}.ipynb").unlink(missing_ok=True)
     if waiting:
-        (study.folder / "summary.csv").unlink(missing_ok=True)
-        study.report.unlink(missing_ok=True)
+        _remove_results(study)
 
 
 def _failures(study: Study, log: Path) -> str:

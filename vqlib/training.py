@@ -11,30 +11,36 @@ import torch
 from torch import Tensor
 
 from vqlib import evaluation
-from vqlib.config import TrainConfig
+from vqlib.config import TrainConfig, normal_dataset
 from vqlib.errors import UserError
+from vqlib.files import sole_writer, write_atomically, write_json
 from vqlib.images import Images, load_images, scale
 from vqlib.paths import RUNS, SHIPPED, shown
 from vqlib.progress import Progress
 from vqlib.runs import (
+    COLLAPSED,
+    FORMAT,
+    SUMMED,
     Run,
     build_model,
+    check_format,
+    check_weights,
+    checksum,
+    collapse_warning,
     environment,
     is_finished,
     load_run,
     read_config,
     read_state,
     remove_state,
-    sole_writer,
     stored_weights,
-    write_atomically,
-    write_json,
     write_sheet,
     write_state,
     write_weights,
 )
 
 SHEET_IMAGES = 16
+STATE = ("model", "optimizer", "history", "precision", "data_md5")  # of a run under way
 
 
 def fit(
@@ -45,6 +51,8 @@ def fit(
     retrain: bool = False,
 ) -> Run:
     """The finished run with this config: found, resumed, or trained; it says which.
+
+    It also says where a codebook collapsed: the history's column `collapsed`.
 
     Args:
         config: what to train.
@@ -62,9 +70,16 @@ def fit(
     for finished in [folder] if retrain else [folder, SHIPPED / config.run_name]:
         if is_finished(finished) and read_config(finished) == config:
             print(f"{config.run_name}: finished, read from {shown(finished)}")
-            return load_run(finished)
+            run = load_run(finished)
+            _warn_of_collapse(run.config, run.history)
+            return run
     if images is None:
         images = load_images(config.dataset, config.limit)
+    elif normal_dataset(images.name) != config.dataset:
+        raise UserError(
+            f"the images given are {images.name!r}, the config asks for {config.dataset!r}: "
+            "give both the same"
+        )
     with sole_writer(folder):
         if is_finished(folder) and read_config(folder) == config:  # by another process meanwhile
             return load_run(folder)
@@ -131,10 +146,14 @@ class Trainer:
                 **self._test(),
             }
         )
+        _warn_of_collapse(self.config, pd.DataFrame(self.history[-1:]))
         self._save_state()
 
     def finish(self) -> None:
-        """Stores the weights as shipped, and evaluates those; the evaluation is written last."""
+        """Stores the weights as shipped, and evaluates those; the environment is written last.
+
+        It has the checksums of the other files, and makes the run a finished one.
+        """
         weights = stored_weights(self.model)
         model = build_model(self.config, self.data_variance)
         model.load_state_dict(weights)
@@ -144,9 +163,10 @@ class Trainer:
         x = scale(sample)
         write_weights(self.folder / "weights.safetensors", weights)
         write_sheet(self.folder / "reconstructions.png", x, model.reconstruct(x))
-        write_json(self.folder / "environment.json", self.environment)
         self._write_history()
         write_json(self.folder / "evaluation.json", figures)
+        sums = {name: checksum((self.folder / name).read_bytes()) for name in SUMMED}
+        write_json(self.folder / "environment.json", {**self.environment, "sha256": sums})
         remove_state(self.folder / "resume.pt")
         (self.folder / "progress.json").unlink(missing_ok=True)
 
@@ -182,30 +202,41 @@ class Trainer:
                 usage = evaluation.count_codes(self.model, codes, usage)
         nmse = squared_error / self.test_images.numel() / self.data_variance
         if not math.isfinite(nmse):
+            epoch = len(self.history) + 1
             raise UserError(
-                f"{self.folder.name}: test error not finite after epoch {len(self.history) + 1}. "
-                "Try a lower learning rate."
+                f"{self.folder.name}: test error not finite after epoch {epoch}, step "
+                f"{self.steps_per_epoch}; {_last_good(self.folder, epoch)}"
             )
-        return {"test_nmse": nmse, **evaluation.codebook_use(usage)}
+        use = evaluation.codebook_use(usage)
+        return {"test_nmse": nmse, **use, "collapsed": _is_collapsed(usage, use["perplexity"])}
 
     def _resume(self) -> None:
         state = read_state(self.folder / "resume.pt")
         if state is None:
             print(f"{self.config.run_name}: training on {self.environment['device']}")
             return
+        path = self.folder / "resume.pt"
+        check_format(path, state)
+        if missing := [name for name in STATE if name not in state]:
+            raise UserError(f"{path} is no resume state of vqlib: {', '.join(missing)} missing")
         if state["data_md5"] != self.environment["data_md5"]:
             raise UserError(
                 f"{self.folder} was begun with other images than {self.config.dataset} holds now: "
                 "delete the folder to begin anew"
             )
+        check_weights(path, self.model, state["model"])
         self.model.load_state_dict(state["model"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        try:
+            self.optimizer.load_state_dict(state["optimizer"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise UserError(f"{path} does not fit its config: the optimizer's {error}") from None
         self.history = state["history"]
         self.precision = self.environment["precision"] = state["precision"]
         print(f"{self.config.run_name}: resumed after epoch {len(self.history)}")
 
     def _save_state(self) -> None:
         state = {
+            "format": FORMAT,
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "history": self.history,
@@ -242,9 +273,27 @@ class _LossMeans:
         if len(bad):
             raise UserError(
                 f"{folder.name}: loss not finite at epoch {epoch}, step {bad[0].item() + 1}; "
-                + (f"{folder} holds the state after epoch {epoch - 1}. " if epoch > 1 else "")
-                + "Try a lower learning rate."
+                f"{_last_good(folder, epoch)}"
             )
+
+
+def _last_good(folder: Path, epoch: int) -> str:
+    """What is left to go on from where an epoch failed."""
+    path = folder / "resume.pt"
+    kept = f"{path} holds the state after epoch {epoch - 1}" if epoch > 1 else "no epoch is kept"
+    return f"{kept}. Try a lower learning rate."
+
+
+def _warn_of_collapse(config: TrainConfig, history: pd.DataFrame) -> None:
+    if warning := collapse_warning(config, history):
+        print(warning)
+
+
+def _is_collapsed(usage: Tensor | None, perplexity: float | None) -> bool | None:
+    """Whether a codebook that has more codes than that is down to one or two; None without one."""
+    if usage is None or perplexity is None:
+        return None
+    return len(usage) > COLLAPSED and perplexity < COLLAPSED
 
 
 def _check_same_config(folder: Path, config: TrainConfig) -> None:

@@ -1,0 +1,100 @@
+"""Files that are written whole or not at all, and folders that one process writes at a time."""
+
+import json
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from vqlib.errors import UserError
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON file's content; a damaged one is a `UserError`."""
+    try:
+        content = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} cannot be read: {error}") from None
+    if not isinstance(content, dict):
+        raise UserError(f"{path} cannot be read: it holds no JSON object")
+    return content
+
+
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    """Writes a JSON file atomically."""
+    write_atomically(path, (json.dumps(content, indent=2) + "\n").encode())
+
+
+def write_atomically(path: Path, content: bytes, previous: Path | None = None) -> None:
+    """Writes aside, then renames: a reader finds the old file or the new one, never a part.
+
+    Args:
+        path: the file.
+        content: all of it.
+        previous: where the old file is kept once the new one is written; else it is gone.
+
+    Raises:
+        UserError: where it cannot be written, as on a full disk; the old file is still there.
+    """
+    aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with open(aside, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        if previous is not None and path.exists():
+            os.replace(path, previous)
+        os.replace(aside, path)
+    except OSError as error:
+        with suppress(OSError):
+            aside.unlink()
+        raise UserError(f"{path} cannot be written: {error.strerror}") from None
+
+
+def make_folder(folder: Path) -> None:
+    """Makes a folder and those above it; does nothing where it is there."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{folder} cannot be written: {error.strerror}") from None
+
+
+@contextmanager
+def sole_writer(folder: Path) -> Iterator[None]:
+    """Holds a folder for this process; the system lets go of it when the process ends.
+
+    Raises:
+        UserError: where another process holds it, with that one's pid and host.
+    """
+    make_folder(folder)
+    try:
+        lock = FileLock(folder / ".lock", timeout=0)
+        lock.acquire()
+    except Timeout:
+        holder = _read_holder(folder)
+        message = f"{folder} is being written by another process{holder}: wait for it, or stop it"
+        raise UserError(message) from None
+    except OSError as error:
+        raise UserError(f"{folder} cannot be written: {error.strerror}") from None
+    holder = folder / ".holder"
+    try:
+        for left in folder.glob(".*.tmp"):  # by a process that was killed while it wrote
+            left.unlink()
+        write_json(holder, {"pid": os.getpid(), "host": socket.gethostname()})
+        yield
+    finally:
+        with suppress(OSError):
+            holder.unlink()
+        lock.release()
+
+
+def _read_holder(folder: Path) -> str:
+    try:
+        holder = read_json(folder / ".holder")
+        return f" (pid {holder['pid']} on {holder['host']})"
+    except (UserError, KeyError):  # it has just taken the lock, or let go of it
+        return ""
