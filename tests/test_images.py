@@ -228,6 +228,15 @@ def test_mixed_sizes_are_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.faults
+def test_train_and_test_of_different_sizes_are_refused(tmp_path: Path) -> None:
+    write_picture(tmp_path / "train" / "a.png")
+    write_picture(tmp_path / "test" / "b.png", size=(64, 64))
+    with pytest.raises(UserError, match=r"mixes sizes.*b\.png is 64×64") as refused:
+        load_images(str(tmp_path))
+    one_line(refused)
+
+
+@pytest.mark.faults
 @pytest.mark.parametrize("mode", ["L", "RGBA", "P", "1", "LA"])
 def test_pictures_other_than_rgb_are_refused(tmp_path: Path, mode: str) -> None:
     write_picture(tmp_path / "a.png")
@@ -283,6 +292,25 @@ def test_unreadable_picture_is_refused_by_name(tmp_path: Path) -> None:
     assert str(tmp_path / "b.png") in one_line(refused)
 
 
+def test_hidden_files_are_no_pictures(tmp_path: Path) -> None:
+    for number in range(2):
+        write_picture(tmp_path / f"{number}.png", number)
+    for hidden in (".0.png", ".cache/1.png"):
+        (tmp_path / hidden).parent.mkdir(exist_ok=True)
+        (tmp_path / hidden).write_bytes(b"another program's")
+    images = load_images(str(tmp_path))
+    assert len(images.train) + len(images.test) == 2
+
+
+def test_pictures_are_turned_as_the_camera_was_held(tmp_path: Path) -> None:
+    pixels = write_picture(tmp_path / "a.png")
+    exif = Image.Exif()
+    exif[0x0112] = 6  # a quarter turn clockwise to be upright
+    Image.fromarray(pixels).save(tmp_path / "b.png", exif=exif)
+    images = load_images(str(tmp_path))
+    np.testing.assert_array_equal(pixels_of(images.test[0]), np.rot90(pixels, -1))
+
+
 def test_folder_named_like_a_picture_is_no_picture(tmp_path: Path) -> None:
     """A class folder may end in .png; what is in it counts, it itself is not read."""
     for number in range(2):
@@ -332,7 +360,24 @@ def test_damaged_cifar10_is_refused(
     for load in (load_images, resolve_dataset):
         with pytest.raises(UserError, match="damaged or incomplete") as refused:
             load("cifar10" if load is load_images else "auto")
-        assert str(folder) in one_line(refused)
+        message = one_line(refused)
+        assert str(folder) in message
+        said = "is missing" if damage == "missing" else "has another md5 than"
+        assert f"{name} {said}" in message
+
+
+@pytest.mark.faults
+def test_a_data_folder_that_is_not_there_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not made, and not passed over in favour of other images: it may be a slip."""
+    folder = tmp_path / "nowhere"
+    monkeypatch.setenv("VQLIB_DATA", str(folder))
+    for load in (load_images, resolve_dataset):
+        with pytest.raises(UserError, match="which is no folder") as refused:
+            load("cifar10" if load is load_images else "auto")
+        assert f"VQLIB_DATA is '{folder}'" in one_line(refused)
+    assert not folder.exists()
 
 
 @pytest.fixture

@@ -436,7 +436,8 @@ def test_images_all_alike_are_refused(small_config: MakeConfig, tmp_path: Path) 
     grey = torch.full((10, 3, 32, 32), 7, dtype=torch.uint8)
     images = Images("photos", grey, grey)
     with pytest.raises(UserError, match="nothing to learn"):
-        fit(small_config("vae"), images, tmp_path)
+        fit(small_config("vae"), images, tmp_path / "runs")
+    assert not (tmp_path / "runs").exists()
 
 
 @pytest.mark.faults

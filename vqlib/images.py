@@ -4,6 +4,7 @@ import os
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from hashlib import md5
 from pathlib import Path
 
@@ -47,7 +48,7 @@ class Images:
         check_images(self.train, f"{self.name}: train")
         check_images(self.test, f"{self.name}: test")
 
-    @property
+    @cached_property
     def variance(self) -> float:
         """Variance of the training pixels in [0, 1]; 0.06329 for CIFAR-10."""
         values = self.train.permute(0, 2, 3, 1).reshape(-1)  # a view when channels_last
@@ -134,18 +135,40 @@ def _cifar10() -> tuple[np.ndarray, np.ndarray]:
                 _good_marks[folder] = before
             return True
 
-    root = Path(os.environ.get("VQLIB_DATA") or ROOT / "data")
+    given = os.environ.get("VQLIB_DATA")
+    root = Path(given or ROOT / "data")
+    if given and not root.is_dir():
+        raise UserError(
+            f"VQLIB_DATA is {given!r}, which is no folder: give the one that holds "
+            f"{CIFAR10.base_folder}, or that it is to be downloaded to"
+        )
     try:
         if not (root / CIFAR10.base_folder).is_dir():
             _download_cifar10(root)
         return Cifar10(root, train=True).data, Cifar10(root, train=False).data
     except RuntimeError as error:  # torchvision's md5 check
         raise UserError(
-            f"CIFAR-10 in {root / CIFAR10.base_folder} is damaged or incomplete ({error}). "
+            f"CIFAR-10 in {root / CIFAR10.base_folder} is damaged or incomplete: "
+            f"{_wrong_file(root / CIFAR10.base_folder) or error}. "
             "Delete that folder to have it downloaded again, or point VQLIB_DATA at a good copy."
         ) from None
     except OSError as error:
         raise UserError(f"CIFAR-10 in {root} cannot be read: {error}.") from None
+
+
+def _wrong_file(folder: Path) -> str | None:
+    """What is wrong with the first bad file of CIFAR-10."""
+    from torchvision.datasets import CIFAR10
+    from torchvision.datasets.utils import check_integrity
+
+    for name, wanted in CIFAR10.train_list + CIFAR10.test_list:
+        if not check_integrity(folder / name, wanted):
+            return (
+                f"{name} has another md5 than {wanted}"
+                if (folder / name).is_file()
+                else (f"{name} is missing")
+            )
+    return None
 
 
 _good_marks: dict[Path, dict[str, tuple[int, ...]]] = {}  # of folders whose md5 was right
@@ -212,23 +235,37 @@ def _folder(dataset: str) -> tuple[np.ndarray, np.ndarray]:
             f"unknown dataset {dataset!r}: give cifar10, photos, or a folder of images that exists"
         )
     if (root / "train").is_dir() and (root / "test").is_dir():
-        return _read_pictures(root / "train"), _read_pictures(root / "test")
-    pictures = _read_pictures(root)
+        splits = [_find_pictures(root / split) for split in ("train", "test")]
+        pixels = _read_pictures(root, [path for split in splits for path in split])
+        return pixels[: len(splits[0])], pixels[len(splits[0]) :]
+    pictures = _find_pictures(root)
     if len(pictures) < 2:
         raise UserError(f"{root} holds one picture: training and testing need at least two")
-    is_test = np.arange(len(pictures)) % round(1 / TEST_SHARE) == 1
-    return pictures[~is_test], pictures[is_test]
+    pixels = _read_pictures(root, pictures)
+    is_test = np.arange(len(pixels)) % round(1 / TEST_SHARE) == 1
+    return pixels[~is_test], pixels[is_test]
 
 
-def _read_pictures(folder: Path) -> np.ndarray:
+def _find_pictures(folder: Path) -> list[Path]:
+    """Every picture in a folder and those below it, in order; hidden files are none."""
     try:
-        paths = sorted(
-            p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES and not p.is_dir()
+        found = sorted(
+            path
+            for path in folder.rglob("*")
+            if path.suffix.lower() in SUFFIXES and not path.is_dir() and not _hidden(path, folder)
         )
     except OSError as error:
         raise UserError(f"{folder} cannot be read: {error}") from None
-    if not paths:
+    if not found:
         raise UserError(f"{folder} holds no pictures ({', '.join(sorted(SUFFIXES))})")
+    return found
+
+
+def _hidden(path: Path, folder: Path) -> bool:
+    return any(part.startswith(".") for part in path.relative_to(folder).parts)
+
+
+def _read_pictures(folder: Path, paths: list[Path]) -> np.ndarray:
     size = _read_picture(paths[0]).size
     if size != (SIZE, SIZE):
         print(f"{folder}: pictures of {size[0]}×{size[1]}, centre-cropped and resized to 32×32")
@@ -248,12 +285,12 @@ def _read_picture(path: Path) -> Image.Image:
     try:
         with Image.open(path) as picture:
             problem = _unlike_rgb(picture)
-            picture.load()
+            upright = ImageOps.exif_transpose(picture)  # as a camera was held
     except Exception as error:  # Pillow raises almost anything where a picture is damaged
         raise UserError(f"{path} cannot be read as a picture: {error}") from None
     if problem:
         raise UserError(f"{path} is {problem}, not RGB: convert it first")
-    return picture
+    return upright
 
 
 def _unlike_rgb(picture: Image.Image) -> str | None:

@@ -12,6 +12,7 @@ from typing import Any
 from vqlib.config import typed
 from vqlib.errors import UserError
 from vqlib.files import make_folder, write_atomically
+from vqlib.paths import shown
 
 KINDS = {"int": int, "float": float, "str": str, "bool": bool}
 KERNEL = "python3"
@@ -51,7 +52,7 @@ def run_notebook(
     failed = output.with_suffix(".failed.ipynb")
     problem = _execute(source, failed, values, timeout) or _not_run(failed)
     if problem:
-        raise UserError(f"{source.name} for {output.stem}: {problem} (see {failed})")
+        raise UserError(f"{source.name} for {output.stem}: {problem} (see {shown(failed)})")
     os.replace(failed, output)
 
 

@@ -80,6 +80,8 @@ def fit(
             f"the images given are {images.name!r}, the config asks for {config.dataset!r}: "
             "give both the same"
         )
+    if not images.variance > 0:
+        raise UserError(f"{images.name}: all training pixels are the same, nothing to learn")
     with sole_writer(folder):
         if is_finished(folder) and read_config(folder) == config:  # by another process meanwhile
             return load_run(folder)
@@ -103,8 +105,6 @@ class Trainer:
         self.test_images = images.test
         self.steps_per_epoch = math.ceil(len(images.train) / config.batch_size)
         self.data_variance = images.variance
-        if not self.data_variance > 0:
-            raise UserError(f"{images.name}: all training pixels are the same, nothing to learn")
         self.environment = {
             **environment(),
             "device": _device_name(device),
