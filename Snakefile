@@ -53,7 +53,7 @@ rule train:
 
 rule summary:
     input:
-        expand("notebooks/{run}.ipynb", run=study.run_names),
+        expand("notebooks/{run}.ipynb", run=study.notebooks),
     output:
         "summary.csv",
     run:

@@ -812,7 +812,7 @@ def test_no_network_is_no_traceback(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         raise urllib.error.URLError("Temporary failure in name resolution")
 
     monkeypatch.setattr(CIFAR10, "download", fail)
-    monkeypatch.setenv("VQLIB_DATA", str(tmp_path / "data"))
+    monkeypatch.setenv("VQLIB_DATA", str(tmp_path))
     message = refusal(lambda: load_images("cifar10"))
     assert "could not be downloaded (Temporary failure in name resolution)" in message
-    assert not (tmp_path / "data" / "cifar-10-batches-py").exists()
+    assert not (tmp_path / "cifar-10-batches-py").exists()

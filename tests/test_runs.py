@@ -190,7 +190,7 @@ def test_missing_folder_is_refused(tmp_path: Path) -> None:
 @pytest.mark.faults
 @pytest.mark.parametrize(
     "name",
-    ["config.json", "environment.json", "history.csv", "weights.safetensors", "evaluation.json"],
+    ["config.json", "environment.json", "history.csv", "evaluation.json"],
 )
 def test_unfinished_run_says_what_is_missing(copied: Callable[[str], Path], name: str) -> None:
     folder = copied("vae")

@@ -43,6 +43,12 @@ def test_a_preset_is_every_model_at_every_batch_size_and_seed(preset):
     assert {c.epochs for c in configs} == {3}
 
 
+def test_a_preset_may_have_single_runs_beyond_its_lists(preset):
+    names = load_study(preset(GOOD + "also: [{model: vae, batch_size: 16, seed: 2}]\n")).run_names
+    assert len(names) == 9
+    assert names[-1] == "vae-photos-b16-e3-s2"
+
+
 @pytest.mark.faults
 @pytest.mark.parametrize(
     ("text", "message"),
@@ -61,6 +67,10 @@ def test_a_preset_is_every_model_at_every_batch_size_and_seed(preset):
         (GOOD.replace("[16, 64]", "[16, 16]"), "vae-photos-b16-e3-s0 is asked for 2 times"),
         (GOOD.replace("[16, 64]", "[16, 16.0]"), "b16"),
         (GOOD.replace("[vae, vqvae]", "[vae]"), "models must be .vae, vqvae.: the report compares"),
+        (GOOD + "also: 1\n", "also must be a list of runs"),
+        (GOOD + "also: [{model: vae, seed: 2}]\n", "also must be a list of runs such as"),
+        (GOOD + "also: [{model: vae, batch_size: 0, seed: 2}]\n", "batch_size must be above 0"),
+        (GOOD + "also: [{model: vae, batch_size: 16, seed: 1}]\n", "is asked for 2 times"),
         ("models: [vae", "not valid YAML"),
         ("- vae", "must hold names and values"),
     ],
@@ -155,6 +165,25 @@ def test_a_study_takes_the_shipped_runs_that_it_asks_for(small_runs, tmp_path, m
     assert not (mine.folder / other.run_name).exists()
 
 
+def test_a_run_shipped_without_weights_is_taken_and_needs_no_notebook(
+    small_runs, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(study, "ROOT", tmp_path)
+    monkeypatch.setattr(study, "SHIPPED", tmp_path / "shipped")
+    mine = Study("mine", [run.config for run in small_runs.values()])
+    for run in small_runs.values():
+        shutil.copytree(run.folder, tmp_path / "shipped" / run.folder.name)
+    without, whole = mine.run_names
+    (tmp_path / "shipped" / without / "weights.safetensors").unlink()
+    assert mine.notebooks == mine.run_names  # nothing is taken yet: both are to be trained
+    study._take_shipped(mine)
+    assert mine.notebooks == [whole]
+    study.write_summary(mine)
+    assert list(load_summary(mine.folder)["run"]) == mine.run_names
+    with pytest.raises(UserError, match=r"weights\.safetensors is not there: `vqlib train`"):
+        _ = load_run(mine.folder / without).model
+
+
 def test_what_is_to_be_trained_takes_summary_and_report_with_it(small_runs, tmp_path, monkeypatch):
     monkeypatch.setattr(study, "ROOT", tmp_path)
     mine = Study("mine", [run.config for run in small_runs.values()])
@@ -223,7 +252,8 @@ def test_data_that_cannot_be_used_are_told_before_anything_runs(preset, tmp_path
     monkeypatch.setattr(study.subprocess, "Popen", no_snakemake)
     pictures = tmp_path / "pictures"
     pictures.mkdir()
-    (pictures / "one.png").write_bytes(b"no picture")
+    for name in ("one.png", "two.png"):
+        (pictures / name).write_bytes(b"no picture")
     with pytest.raises(UserError, match=r"one\.png"):
         study.run_study(preset(GOOD.replace("photos", str(pictures))))
 

@@ -352,6 +352,15 @@ def test_shipped_run_is_trained_anew_on_demand(
     assert_same_run(run, shipped)
 
 
+def test_run_shipped_without_weights_is_trained(
+    shipped: Run, few_photos: Images, tmp_path: Path
+) -> None:
+    (tmp_path / "shipped" / shipped.config.run_name / "weights.safetensors").unlink()
+    run = fit(shipped.config, few_photos, tmp_path / "mine")
+    assert run.folder == tmp_path / "mine" / shipped.config.run_name
+    assert run.model
+
+
 def test_shipped_run_of_another_config_is_not_taken(
     shipped: Run, few_photos: Images, tmp_path: Path
 ) -> None:

@@ -35,12 +35,10 @@ from vqlib.files import read_json, write_atomically
 from vqlib.models import VAE, VQVAE
 from vqlib.paths import ROOT
 
-FINISHED = (
-    *("config.json", "environment.json", "history.csv"),
-    *("weights.safetensors", "evaluation.json"),
-)
+WEIGHTS = "weights.safetensors"
+FINISHED = ("config.json", "environment.json", "history.csv", "evaluation.json")
 FORMAT = 1  # of run folders; a later version of vqlib that writes other ones counts it up
-SUMMED = ("weights.safetensors", "reconstructions.png", "history.csv", "evaluation.json")
+SUMMED = (WEIGHTS, "reconstructions.png", "history.csv", "evaluation.json")
 HISTORY = ("epoch", "steps", "seconds", "loss", "reconstruction", "test_nmse")
 COLLAPSED = 2  # a perplexity below it: hardly more than one code is in use
 PACKAGES = ("torchvision", "numpy", "scikit-image", "pandas")
@@ -57,7 +55,9 @@ class Run:
     def model(self) -> nn.Module:
         """The trained model in evaluation mode, float32 on the CPU."""
         model = build_model(self.config, self.data_variance)
-        path = self.folder / "weights.safetensors"
+        path = self.folder / WEIGHTS
+        if not has_weights(self.folder):
+            raise UserError(f"{path} is not there: `vqlib train` makes the run with its weights")
         try:
             weights = load(self._content(path.name))
         except (RuntimeError, SafetensorError) as error:
@@ -153,6 +153,11 @@ def find_runs(folder: str | Path) -> list[Run]:
 def is_finished(folder: Path) -> bool:
     """Whether the folder holds a finished run; its environment is written last."""
     return all((folder / name).is_file() for name in FINISHED)
+
+
+def has_weights(folder: Path) -> bool:
+    """Whether a run folder has its weights: the project ships them for the first seed only."""
+    return (folder / WEIGHTS).is_file()
 
 
 def read_config(folder: Path) -> TrainConfig:

@@ -28,6 +28,7 @@ from vqlib.runs import (
     Run,
     collapse_warning,
     find_runs,
+    has_weights,
     is_finished,
     load_run,
     read_config,
@@ -35,6 +36,7 @@ from vqlib.runs import (
 )
 from vqlib.status import watch
 
+GRID = {"model": "models", "batch_size": "batch_sizes", "seed": "seeds"}
 VARIED = ("batch_size", "seed", "precision")  # from run to run of one model in a study
 SHARED = ("dataset", "epochs", "learning_rate", "limit", "data_md5")  # by all its runs
 MEASURED = ("train_loss", "train_reconstruction_loss", "test_mse", "test_nmse", "test_ssim")
@@ -79,6 +81,12 @@ class Study:
         """Names of its run folders."""
         return [config.run_name for config in self.configs]
 
+    @property
+    def notebooks(self) -> list[str]:
+        """Names of the runs whose notebook can show them: all that need not do without weights."""
+        folders = [self.folder / name for name in self.run_names]
+        return [f.name for f in folders if has_weights(f) or not is_finished(f)]
+
     def arguments(self, run_name: str) -> dict[str, Any]:
         """The parameters with which the run's notebook trains just this run."""
         config = next(c for c in self.configs if c.run_name == run_name).to_dict()
@@ -110,20 +118,19 @@ def load_study(preset: str, dataset: str | None = None) -> Study:
         raise UserError(f"{path} is not valid YAML: {problem}") from None
     if not isinstance(values, dict):
         raise UserError(f"{path} must hold names and values")
-    lists = {name: values.pop(name, None) for name in ("models", "batch_sizes", "seeds")}
+    also = values.pop("also", [])
+    lists = {name: values.pop(name, None) for name in GRID.values()}
     for name, value in lists.items():
         if not isinstance(value, list) or not value:
             raise UserError(f"{path}: {name} must be a list such as [1, 2]")
-    for name, grid in (("model", "models"), ("batch_size", "batch_sizes"), ("seed", "seeds")):
+    for name, grid in GRID.items():
         if name in values:
             raise UserError(f"{path}: {name} is given by the list {grid}")
     if set(lists["models"]) != set(MODELS) and set(lists["models"]) < set(MODELS):
         raise UserError(f"{path}: models must be [{', '.join(MODELS)}]: the report compares them")
     values["dataset"] = resolve_dataset(dataset or values.get("dataset", "cifar10"))
-    configs = [
-        _config(path, values, model, batch_size, seed)
-        for model, batch_size, seed in itertools.product(*lists.values())
-    ]
+    varied = [dict(zip(GRID, each, strict=True)) for each in itertools.product(*lists.values())]
+    configs = [_config(path, values, each) for each in [*varied, *_check_also(path, also)]]
     _check_parameters_known(path, values, {config.model for config in configs})
     for name, count in Counter(config.run_name for config in configs).items():
         if count > 1:
@@ -352,7 +359,8 @@ def _take_shipped(study: Study) -> None:
             print(f"{config.run_name}: finished, copied from {shown(shipped)}")
             with sole_writer(own):
                 for name in (*SUMMED, "config.json", "environment.json"):  # the last makes it whole
-                    write_atomically(own / name, (shipped / name).read_bytes())
+                    if (shipped / name).is_file():  # not every run is shipped with its weights
+                        write_atomically(own / name, (shipped / name).read_bytes())
                 remove_state(own / "resume.pt")
 
 
@@ -407,12 +415,21 @@ def _failures(study: Study, log: Path) -> str:
     return "\n       ".join([f"study {study.name} failed:", *said, again])
 
 
-def _config(
-    path: Path, values: dict[str, Any], model: str, batch_size: int, seed: int
-) -> TrainConfig:
+def _check_also(path: Path, also: Any) -> list[dict[str, Any]]:
+    """The runs that a preset asks for beyond its lists."""
+    if not isinstance(also, list) or not all(
+        isinstance(r, dict) and set(r) == set(GRID) for r in also
+    ):
+        raise UserError(
+            f"{path}: also must be a list of runs such as {{model: vae, batch_size: 16, seed: 1}}"
+        )
+    return also
+
+
+def _config(path: Path, values: dict[str, Any], varied: dict[str, Any]) -> TrainConfig:
     """The config of one run, from the values that its model's notebook has a parameter for."""
     try:
-        config = TrainConfig(model=model, batch_size=batch_size, seed=seed)
+        config = TrainConfig(**varied)
         names = parameter_names(NOTEBOOKS[config.model])
         own = {name: value for name, value in values.items() if name in names}
         return TrainConfig.from_dict({**config.to_dict(), **own})

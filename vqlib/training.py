@@ -21,6 +21,7 @@ from vqlib.runs import (
     COLLAPSED,
     FORMAT,
     SUMMED,
+    WEIGHTS,
     Run,
     build_model,
     check_format,
@@ -28,6 +29,7 @@ from vqlib.runs import (
     checksum,
     collapse_warning,
     environment,
+    has_weights,
     is_finished,
     load_run,
     read_config,
@@ -68,7 +70,7 @@ def fit(
     torch_device = _device(device)
     folder = Path(results) / config.run_name
     for finished in [folder] if retrain else [folder, SHIPPED / config.run_name]:
-        if is_finished(finished) and read_config(finished) == config:
+        if _is_done(finished, config):
             print(f"{config.run_name}: finished, read from {shown(finished)}")
             run = load_run(finished)
             _warn_of_collapse(run.config, run.history)
@@ -83,7 +85,7 @@ def fit(
     if not images.variance > 0:
         raise UserError(f"{images.name}: all training pixels are the same, nothing to learn")
     with sole_writer(folder):
-        if is_finished(folder) and read_config(folder) == config:  # by another process meanwhile
+        if _is_done(folder, config):  # by another process meanwhile
             return load_run(folder)
         _check_same_config(folder, config)
         write_json(folder / "config.json", config.to_dict())
@@ -91,6 +93,10 @@ def fit(
         trainer.train()
         trainer.finish()
     return load_run(folder)
+
+
+def _is_done(folder: Path, config: TrainConfig) -> bool:
+    return is_finished(folder) and has_weights(folder) and read_config(folder) == config
 
 
 class Trainer:
@@ -161,7 +167,7 @@ class Trainer:
         figures = evaluation.evaluate(model, self.test_images, self.data_variance)
         sample = self.test_images[:SHEET_IMAGES].to(self.device)
         x = scale(sample)
-        write_weights(self.folder / "weights.safetensors", weights)
+        write_weights(self.folder / WEIGHTS, weights)
         write_sheet(self.folder / "reconstructions.png", x, model.reconstruct(x))
         self._write_history()
         write_json(self.folder / "evaluation.json", figures)
