@@ -84,6 +84,22 @@ def test_the_sizes_are_those_of_the_configs():
     assert "gamma" not in said
 
 
+@pytest.mark.parametrize(("float32", "said"), [(0.052, "within"), (0.080, "beyond")])
+def test_precisions_are_compared_by_the_spread_of_their_seeds(float32, said):
+    seeds = pd.DataFrame({"train_loss": 0.09, "train_reconstruction_loss": [0.06, 0.061, 0.062]})
+    runs = pd.concat(
+        seeds.assign(precision=name, batch_size=16, epochs=5, test_nmse=[nmse, nmse, nmse + 0.003])
+        for name, nmse in (("bfloat16", 0.053), ("float32", float32))
+    )
+    sentence = report.precision_sentence(runs)
+    assert "With 3 seeds each at batch size 16, 5 epochs in bfloat16" in sentence
+    assert f"{said} the seeds' standard deviation of {0.001 * 3**0.5:.4f}" in sentence
+    assert "from 0.0600 to 0.0620" in sentence
+    table = report.precision_table(runs)
+    assert list(table.index) == ["bfloat16", "float32"]
+    assert table.loc["bfloat16", "NMSE"] == "0.0540 ± 0.0017"
+
+
 @pytest.fixture
 def histories():
     """Test NMSE 1 / steps, with 100 steps an epoch at batch size 16 and 25 at 64."""
