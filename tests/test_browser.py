@@ -1,6 +1,6 @@
 """JupyterLab in a real browser: every notebook runs, shows its figures, and is exported as PDF.
 
-It needs the extra `browser` (`.venv/bin/pip install -e .[browser]`) and Chromium or Chrome.
+It needs the extra `browser` (`.venv/bin/pip install -e ".[browser]"`) and Chromium or Chrome.
 """
 
 import os
@@ -17,15 +17,19 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from pypdf import PdfReader
+from pypdf import PageObject, PdfReader
 
 from vqlib.paths import ROOT
 
 playwright = pytest.importorskip(
-    "playwright.sync_api", reason="the browser test needs: .venv/bin/pip install -e .[browser]"
+    "playwright.sync_api", reason='the browser test needs: .venv/bin/pip install -e ".[browser]"'
 )
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "chrome"))), None)
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="the browser test needs Chromium")
+CHROMIUM = next(
+    filter(None, map(shutil.which, ("chromium", "google-chrome", "chromium-browser"))), None
+)
+pytestmark = pytest.mark.skipif(
+    CHROMIUM is None, reason="the browser test needs Chromium or Chrome"
+)
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 MINUTE = 60_000  # milliseconds
@@ -104,44 +108,111 @@ def _menu(page: "playwright.Page", *entries: str) -> None:
         page.locator(".lm-Menu-item:visible", has_text=re.compile(entry)).first.click()
 
 
+def _open(page: "playwright.Page", address: str, name: str) -> None:
+    page.goto(f"{address}/lab/tree/{name}?reset")
+    page.locator(".jp-Notebook-cell").first.wait_for()
+    page.get_by_text("Python 3 (ipykernel) | Idle").wait_for()  # else it asks for a kernel
+    _menu(page, "Run", "^Run All Cells$")
+
+
+def _wait_until_run(page: "playwright.Page", path: Path) -> int:
+    """Waits for the last code cell's number; returns it."""
+    count = len(_code_cells(path))
+    prompt = page.locator(".jp-InputPrompt", has_text=f"[{count}]:")
+    prompt.wait_for(state="attached", timeout=4 * MINUTE)
+    assert page.locator("[data-mime-type='application/vnd.jupyter.stderr']").count() == 0
+    return count
+
+
+def _with_parameters(project: Path, name: str, **values: object) -> Path:
+    """A copy of a notebook with other parameters."""
+    notebook = nbformat.read(project / "notebooks" / name, 4)
+    lines = [f"{name} = {value!r}" for name, value in values.items()]
+    notebook.cells.insert(3, nbformat.v4.new_code_cell("\n".join(lines)))
+    path = project / "notebooks" / f"other_{name}"
+    nbformat.write(notebook, path)
+    return path
+
+
+def _code_cells(path: Path) -> list[nbformat.NotebookNode]:
+    return [cell for cell in nbformat.read(path, 4).cells if cell.cell_type == "code"]
+
+
+def _pictures(outputs: list[nbformat.NotebookNode]) -> int:
+    return sum("image/png" in output.get("data", {}) for output in outputs)
+
+
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=[path.stem for path in NOTEBOOKS])
 def test_a_notebook_runs_and_is_exported_in_jupyterlab(
     project: Path, address: str, page: "playwright.Page", path: Path, tmp_path: Path
 ) -> None:
-    page.goto(f"{address}/lab/tree/{path.name}?reset")
-    page.locator(".jp-Notebook-cell").first.wait_for()
-    page.get_by_text("Python 3 (ipykernel) | Idle").wait_for()  # else it asks for a kernel
-
-    _menu(page, "Run", "^Run All Cells$")
+    _open(page, address, path.name)
     executed = project / "notebooks" / path.name
-    code_cells = [c for c in nbformat.read(path, 4).cells if c.cell_type == "code"]
-    prompt = f"[{len(code_cells)}]:"
-    page.locator(".jp-InputPrompt", has_text=prompt).wait_for(state="attached", timeout=4 * MINUTE)
-    assert page.locator("[data-mime-type='application/vnd.jupyter.stderr']").count() == 0
+    count = _wait_until_run(page, executed)
     _menu(page, "File", "^Save Notebook")
-    outputs = _saved_outputs(executed, len(code_cells))
+    outputs = _saved_outputs(executed, count)
     assert not [output for output in outputs if output.output_type == "error"]
-    drawn = sum("image/png" in output.get("data", {}) for output in outputs)
-    assert drawn == sum("image/png" in o.get("data", {}) for c in code_cells for o in c.outputs)
-    assert drawn >= 3
+    shipped = [output for cell in _code_cells(path) for output in cell.outputs]
+    assert _pictures(outputs) == _pictures(shipped) >= 3
 
     with page.expect_download(timeout=3 * MINUTE) as download:
-        _menu(page, "File", "^Save and Export Notebook As", "(?i)^typst")
+        _menu(page, "File", "^Save and Export Notebook As", "^Typst")
     pdf = tmp_path / "exported.pdf"
     download.value.save_as(pdf)
+    _check_pdf(pdf, path)
+
+
+def _check_pdf(pdf: Path, path: Path) -> None:
+    """It has the notebook's title, figures and equations."""
     pages = PdfReader(pdf).pages
-    text = " ".join(page.extract_text() for page in pages)
-    title = code_cells and nbformat.read(path, 4).cells[0].source.splitlines()[0].lstrip("# ")
-    assert title.split(" · ")[1].split(":")[0].split(",")[0] in " ".join(text.split())
-    assert sum(len(page.images) for page in pages) == drawn
+    text = " ".join(" ".join(page.extract_text() for page in pages).split())
+    cells = nbformat.read(path, 4).cells
+    title = cells[0].source.splitlines()[0].split(" · ")[1]
+    assert title.split(":")[0].split(",")[0] in text
+    shipped = [output for cell in _code_cells(path) for output in cell.outputs]
+    assert sum(len(page.images) for page in pages) == _pictures(shipped)
+    fonts = {str(f.get_object()["/BaseFont"]) for p in pages for f in _fonts(p)}
+    has_equations = any("$$" in c.source for c in cells if c.cell_type == "markdown")
+    assert any("Math" in font for font in fonts) == has_equations
+
+
+def _fonts(page: PageObject) -> list:
+    return list(page["/Resources"].get("/Font", {}).values())
 
 
 def _saved_outputs(path: Path, count: int, seconds: float = 60) -> list[nbformat.NotebookNode]:
     """The notebook's outputs, once JupyterLab has saved it with all cells run."""
     deadline = time.monotonic() + seconds
     while True:
-        cells = [c for c in nbformat.read(path, 4).cells if c.cell_type == "code"]
+        cells = _code_cells(path)
         if all(cell.execution_count for cell in cells) and len(cells) == count:
             return [output for cell in cells for output in cell.outputs]
         assert time.monotonic() < deadline, f"{path.name} was not saved with all cells run"
         time.sleep(0.5)
+
+
+def test_a_training_shows_how_far_it_is(
+    project: Path, address: str, page: "playwright.Page"
+) -> None:
+    path = _with_parameters(project, "02_vqvae.ipynb", dataset="photos", epochs=3, limit=2000)
+    _open(page, address, path.name)
+    page.get_by_text(re.compile(r"^epoch \d/3 · loss [\d.]+ · .* left$")).first.wait_for()
+    page.get_by_text("trained", exact=True).first.wait_for()
+    _wait_until_run(page, path)
+
+
+def test_the_explorer_shows_the_image_that_its_slider_chooses(
+    project: Path, address: str, page: "playwright.Page"
+) -> None:
+    path = _with_parameters(project, "03_ssim_comparison.ipynb", interactive=True)
+    _open(page, address, path.name)
+    _wait_until_run(page, path)
+    picture = page.locator(".jupyter-widgets img").first
+    before = picture.get_attribute("src")
+    slider = page.locator(".jupyter-widgets .noUi-handle").first
+    slider.focus()
+    slider.press("ArrowRight")
+    page.wait_for_function(
+        "before => document.querySelector('.jupyter-widgets img')?.src != before", arg=before
+    )
+    assert page.locator(".widget-readout").first.inner_text() == "1"
