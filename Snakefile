@@ -8,7 +8,7 @@ from vqlib.paths import ROOT
 from vqlib.readme import write_results
 from vqlib.study import NOTEBOOKS, load_runs, load_study, load_summary, write_summary
 
-study = load_study(config.get("preset", "quick"), config.get("dataset"))
+study = load_study(str(config.get("preset", "quick")), config.get("dataset"))
 PYTHON = shlex.quote(sys.executable)
 RUN_NOTEBOOK = f"OMP_NUM_THREADS={{threads}} {PYTHON} -m vqlib notebook"
 HOUR = " --timeout 3600"  # no cell that trains nothing takes as long

@@ -4,6 +4,7 @@ A process is forked from one that has imported everything already, so that it st
 """
 
 import errno
+import json
 import multiprocessing
 import os
 import shutil
@@ -90,6 +91,16 @@ class Training:
         """The resume state of the last epoch, which a finished run does away with."""
         kept = self.results / "last.pt"
         return kept if kept.exists() else self.folder / "resume.pt"
+
+
+def reseal(folder: Path, **changes: Any) -> None:
+    """Makes a run's checksums fit its files again, with changes to what else its environment says;
+    a value of None is left out."""
+    from vqlib.runs import write_environment
+
+    environment = json.loads((folder / "environment.json").read_text()) | changes
+    known = {name: value for name, value in environment.items() if value is not None}
+    write_environment(folder, {k: v for k, v in known.items() if k not in ("sha256", "seal")})
 
 
 def _context() -> multiprocessing.context.ForkServerContext:

@@ -163,7 +163,7 @@ def break_config(folder: Path) -> str:
 def change_config(folder: Path) -> str:
     path = folder / "config.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "latent_dim": 99}))
-    return "weights.safetensors"
+    return "config.json is damaged"
 
 
 def add_to_config(folder: Path) -> str:
@@ -179,7 +179,7 @@ def empty_environment(folder: Path) -> str:
 
 def remove_weights(folder: Path) -> str:
     (folder / "weights.safetensors").unlink()
-    return "weights.safetensors missing"
+    return "weights.safetensors is not there"
 
 
 def remove_all(folder: Path) -> str:

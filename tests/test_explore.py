@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from vqlib import explore, figures, ssim
+from vqlib import VQVAE, explore, figures, ssim
 
 
 @pytest.fixture
@@ -79,3 +79,11 @@ def test_a_comparison_shows_the_sheet_s_pictures_and_their_ssim(small_runs):
 def test_the_explorer_s_slider_reaches_every_picture_of_the_sheet(small_runs):
     slider, _ = explore.explorer(small_runs).children
     assert (slider.min, slider.max) == (0, len(small_runs["vae"].reconstructions[0]) - 1)
+
+
+@pytest.mark.parametrize("sizes", [{"num_embeddings": 1}, {"embedding_dim": 1}])
+def test_the_smallest_codebooks_are_drawn(sizes):
+    figure = explore.codebook_projection(VQVAE(**sizes))
+    (drawn,) = figure.axes[0].collections
+    assert len(drawn.get_offsets()) == sizes.get("num_embeddings", 512)
+    assert drawn.get_offsets().shape[1] == 2

@@ -1,5 +1,7 @@
 """Bad inputs and accidents: each is told in one line, and no number comes of it."""
 
+import dataclasses
+import errno
 import hashlib
 import json
 import os
@@ -18,12 +20,27 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from faults import reseal
 from PIL import Image
 from torch import Tensor, nn
 
-from vqlib import VAE, VQVAE, Images, Run, TrainConfig, UserError, evaluate, fit, load_images, ssim
+from vqlib import (
+    VAE,
+    VQVAE,
+    Images,
+    Run,
+    TrainConfig,
+    UserError,
+    evaluate,
+    fit,
+    load_images,
+    load_run,
+    ssim,
+    status,
+)
 from vqlib import study as studies
 from vqlib.cli import main
+from vqlib.evaluation import evaluate_run
 from vqlib.figures import metric_by_batch_size, save_figure
 from vqlib.files import sole_writer
 from vqlib.images import resolve_dataset
@@ -145,6 +162,51 @@ def test_images_of_another_data_set_than_the_config_s_are_refused(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_train_without_test_is_refused(tmp_path: Path) -> None:
+    for split in ("Train", "val"):
+        (tmp_path / split).mkdir()
+        (tmp_path / split / "a.png").write_bytes(saved("PNG"))
+    message = refusal(lambda: load_images(str(tmp_path)))
+    assert message == f"{tmp_path} has a folder train, but not both train and test"
+
+
+def test_pictures_behind_a_link_to_a_folder_count(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "pictures").mkdir()
+    for number in range(3):
+        (tmp_path / "elsewhere" / f"{number}.png").write_bytes(saved("PNG"))
+    (tmp_path / "pictures" / "link").symlink_to(tmp_path / "elsewhere")
+    images = load_images(str(tmp_path / "pictures"))
+    assert len(images.train) + len(images.test) == 3
+
+
+def test_files_that_are_left_out_are_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("a.png", "b.png", "c.jfif", "notes.txt", "Makefile"):
+        (tmp_path / name).write_bytes(saved("PNG"))
+    load_images(str(tmp_path))
+    told = f"{tmp_path}: left out what is not a picture: .jfif, .txt, Makefile\n"
+    assert told in capsys.readouterr().out
+
+
+def test_a_folder_that_cannot_be_listed_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a.png").write_bytes(saved("PNG"))
+    (tmp_path / "b").mkdir()
+    scandir = os.scandir
+
+    def denied(path: str) -> object:
+        if Path(path).name == "b":
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", denied)
+    message = refusal(lambda: load_images(str(tmp_path)))
+    assert message == f"{tmp_path / 'b'} cannot be read: Permission denied"
+
+
 # --- CIFAR-10 ------------------------------------------------------------------------------
 
 
@@ -210,6 +272,14 @@ def test_md5_is_taken_once_a_process_and_again_where_a_file_changed(
     assert "VQLIB_DATA" in message
 
 
+def test_data_folder_that_is_one_too_deep_is_refused(
+    tiny_cifar10: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    load_images("cifar10")
+    monkeypatch.setenv("VQLIB_DATA", str(tiny_cifar10.root / "cifar-10-batches-py"))
+    assert "give the folder above" in refusal(lambda: load_images("cifar10"))
+
+
 @pytest.mark.parametrize("files", [0, 3, 6])
 def test_interrupted_download_leaves_nothing_under_the_data_s_name(
     tiny_cifar10: SimpleNamespace, files: int
@@ -257,6 +327,13 @@ def test_no_pickle_of_a_run_folder_is_executed(
     assert not proof.exists()
 
 
+def with_moment(optimizer: dict, moment: Tensor) -> dict:
+    first, *others = optimizer["state"]
+    kept = {number: optimizer["state"][number] for number in others}
+    changed = {**optimizer["state"][first], "exp_avg": moment}
+    return {**optimizer, "state": {first: changed, **kept}}
+
+
 STATES: dict[str, tuple[Callable[[dict], dict], str]] = {
     "later format": (lambda s: {**s, "format": 2}, "has format 2, and this version of vqlib reads"),
     "no optimizer": (
@@ -278,6 +355,14 @@ STATES: dict[str, tuple[Callable[[dict], dict], str]] = {
     "other optimizer": (
         lambda s: {**s, "optimizer": {"state": {}, "param_groups": []}},
         "does not fit its config: the optimizer's",
+    ),
+    "other moments": (
+        lambda s: {**s, "optimizer": with_moment(s["optimizer"], torch.zeros(5))},
+        "does not fit its config: the optimizer's exp_avg has shape (5,)",
+    ),
+    "other run": (
+        lambda s: {**s, "config": {**s["config"], "seed": 7, "learning_rate": 0.1}},
+        "is of another run: learning_rate 0.1 there, 0.0005 here; seed 7 there, 0 here",
     ),
     "other images": (lambda s: {**s, "data_md5": "0"}, "was begun with other images than photos"),
 }
@@ -627,7 +712,7 @@ def test_a_notebook_is_not_written_over_by_its_own_output(
 ) -> None:
     source = notebook("1")
     before = source.read_bytes()
-    assert "is the notebook itself" in refusal(lambda: run_notebook(source, source, {}))
+    assert "would write over" in refusal(lambda: run_notebook(source, source, {}))
     assert source.read_bytes() == before
 
 
@@ -653,9 +738,7 @@ def train_again(run: Path) -> None:
     """Another figure, with a checksum that fits."""
     evaluation = run / "evaluation.json"
     change_json(evaluation, test_ssim=0.5)
-    environment = json.loads((run / "environment.json").read_text())
-    environment["sha256"]["evaluation.json"] = hashlib.sha256(evaluation.read_bytes()).hexdigest()
-    change_json(run / "environment.json", **environment)
+    reseal(run)
 
 
 def test_summary_and_runs_that_fit_are_taken(
@@ -678,6 +761,65 @@ def test_an_old_summary_of_new_runs_is_told(
     assert not studies._is_current(mine)
 
 
+CHANGES = {"test_psnr": 99, "perplexity": 500, "batch_size": 17, "n_train": 1, "dataset": "cifar10"}
+
+
+@pytest.mark.parametrize("column", CHANGES)
+def test_any_value_of_a_summary_that_is_not_its_runs_is_told(
+    mine: Study, capsys: pytest.CaptureFixture[str], column: str
+) -> None:
+    summary = load_summary(mine.folder)
+    summary.loc[1, column] = CHANGES[column]
+    load_runs(mine.folder, summary)
+    said = capsys.readouterr().out
+    assert f"{column} of {mine.run_names[1]} is {CHANGES[column]}" in said
+
+
+@pytest.mark.parametrize("name", ["config.json", "environment.json"])
+def test_a_changed_digit_in_what_a_run_says_of_itself_is_found(mine: Study, name: str) -> None:
+    """Any one, but for those that the file's checksums are made of."""
+    path = mine.folder / mine.run_names[0] / name
+    text = path.read_text()
+    for place in (
+        i for i, letter in enumerate(text.partition('"sha256"')[0]) if letter in "0123456789"
+    ):
+        path.write_text(text[:place] + str((int(text[place]) + 1) % 10) + text[place + 1 :])
+        assert str(path.parent) in refusal(lambda: load_run(path.parent).environment)
+    path.write_text(text.replace('"sha256"', '"sha257"').replace('"epochs"', '"epoch"'))
+    assert str(path) in refusal(lambda: load_run(path.parent).environment)
+
+
+def test_runs_that_are_not_finished_are_named_when_they_are_left_out(
+    mine: Study, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (mine.folder / "summary.csv").unlink()
+    (mine.folder / mine.run_names[0] / "history.csv").unlink()
+    assert list(load_summary(mine.folder)["run"]) == mine.run_names[1:]
+    assert f"not finished, left out: {mine.run_names[0]}\n" in capsys.readouterr().out
+
+
+def test_pictures_that_changed_are_no_part_of_an_older_run(
+    picture_folder: Path, small_config: MakeConfig, tmp_path: Path
+) -> None:
+    pictures = Path(shutil.copytree(picture_folder, tmp_path / "pictures"))
+    config = dataclasses.replace(small_config("vae"), dataset=str(pictures), epochs=1)
+    run = fit(config, results=tmp_path)
+    assert evaluate_run(run.folder)["test_mse"] == run.evaluation["test_mse"]
+    some = next(pictures.rglob("*.png"))
+    Image.fromarray(np.asarray(Image.open(some)) // 2).save(some)
+    for again in (lambda: evaluate_run(run.folder), lambda: fit(config, results=tmp_path)):
+        assert f"{run.folder.name} was made of other images than" in refusal(again)
+
+
+def test_images_of_another_limit_than_the_config_s_are_refused(
+    photos: Images, small_config: MakeConfig, tmp_path: Path
+) -> None:
+    config = dataclasses.replace(small_config("vae"), limit=64)
+    message = refusal(lambda: fit(config, load_images("photos", 32), tmp_path))
+    assert "the images given are limit 32, the config asks for limit 64" in message
+    assert not (tmp_path / config.run_name).exists()
+
+
 MIXES: dict[str, tuple[dict[str, object], dict[str, object], str]] = {
     "epochs": ({"epochs": 2}, {}, "have epochs 3 and 2"),
     "data": ({"dataset": "cifar10"}, {}, "have dataset photos and cifar10"),
@@ -691,7 +833,7 @@ MIXES: dict[str, tuple[dict[str, object], dict[str, object], str]] = {
 def test_runs_of_different_studies_are_never_in_one_summary(mine: Study, name: str) -> None:
     config, environment, said = MIXES[name]
     change_json(mine.folder / mine.run_names[1] / "config.json", **config)
-    change_json(mine.folder / mine.run_names[1] / "environment.json", **environment)
+    reseal(mine.folder / mine.run_names[1], **environment)
     (mine.folder / "summary.csv").unlink()
     message = refusal(lambda: load_summary(mine.folder))
     assert f"{mine.folder} mixes runs that cannot be compared" in message
@@ -702,6 +844,7 @@ def test_runs_of_different_studies_are_never_in_one_summary(mine: Study, name: s
 def test_a_preset_s_summary_has_only_the_runs_that_it_asks_for(mine: Study) -> None:
     folder = mine.folder / mine.run_names[0]
     change_json(folder / "config.json", beta=0.5)
+    reseal(folder)
     assert f"{folder} is not the run that the preset asks for" in refusal(
         lambda: write_summary(mine)
     )
@@ -711,15 +854,22 @@ def test_a_preset_s_summary_has_only_the_runs_that_it_asks_for(mine: Study) -> N
     ("change", "said"),
     [
         (lambda text: "", "summary.csv cannot be read: No columns"),
-        (lambda text: text.splitlines()[0] + "\n", "is damaged: not all figures are numbers"),
-        (lambda text: text.replace("test_ssim", "ssim"), "summary.csv cannot be read: "),
+        (
+            lambda text: text.splitlines()[0] + "\n",
+            "is damaged: a run stands in it twice, or not all figures",
+        ),
+        (
+            lambda text: text.replace("test_ssim", "ssim"),
+            "summary.csv is damaged: test_ssim missing",
+        ),
         (lambda text: text.replace("bits", "bit"), "summary.csv is damaged: bits missing"),
+        (lambda text: text + text.splitlines()[-1] + "\n", "a run stands in it twice"),
         (
             lambda text: text[: text.rindex("photos") - 60],
-            "is damaged: not all figures are numbers",
+            "is damaged: a run stands in it twice, or not all figures",
         ),
     ],
-    ids=["empty", "header only", "other figure", "other column", "cut"],
+    ids=["empty", "header only", "other figure", "other column", "twice", "cut"],
 )
 def test_damaged_summary_is_refused(mine: Study, change: Callable[[str], str], said: str) -> None:
     path = mine.folder / "summary.csv"
@@ -735,12 +885,10 @@ def test_run_without_a_figure_is_in_no_summary(
 ) -> None:
     run = Run(tmp_path, small_runs["vae"].config)
     shutil.copytree(small_runs["vae"].folder, tmp_path, dirs_exist_ok=True)
-    environment = json.loads((tmp_path / "environment.json").read_text())
-    environment["sha256"] = {}
-    (tmp_path / "environment.json").write_text(json.dumps(environment))
     said = json.loads((tmp_path / "evaluation.json").read_text())
     said = {**said, "test_ssim": value} if value is not None else {"n_test": 40}
     (tmp_path / "evaluation.json").write_text(json.dumps(said))
+    reseal(tmp_path)
     message = refusal(lambda: summarise([run]))
     assert message.startswith(f"{tmp_path} is damaged: test_")
     assert message.endswith(" is missing or not finite")
@@ -816,3 +964,35 @@ def test_no_network_is_no_traceback(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     message = refusal(lambda: load_images("cifar10"))
     assert "could not be downloaded (Temporary failure in name resolution)" in message
     assert not (tmp_path / "cifar-10-batches-py").exists()
+
+
+@pytest.mark.parametrize("content", ["[]", "{}", "3", '{"pid": 1', '{"pid": "1", "host": 3}'])
+def test_damaged_progress_is_passed_over(tmp_path: Path, content: str) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "progress.json").write_text(content)
+    assert status.runs_under_way(tmp_path) == {}
+
+
+@pytest.mark.parametrize("seconds", [0, -1])
+def test_no_time_at_all_for_a_cell_is_refused(tmp_path: Path, seconds: int) -> None:
+    source = studies.NOTEBOOKS["vae"]
+    message = refusal(lambda: run_notebook(source, tmp_path / "out.ipynb", {}, seconds))
+    assert message == f"timeout must be above 0, got {seconds}"
+
+
+def test_a_failed_notebook_is_not_lost_when_it_is_run_again(tmp_path: Path) -> None:
+    failed = tmp_path / "n.failed.ipynb"
+    failed.write_text("")
+    assert "would write over" in refusal(lambda: run_notebook(failed, tmp_path / "n.ipynb", {}))
+
+
+def test_a_name_too_long_for_the_system_ends_in_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["train", "vae", "--dataset", "photos", "--results", str(tmp_path / ("x" * 300))])
+    assert ended.value.code == 1
+    said = capsys.readouterr().err
+    assert said.startswith("vqlib: ")
+    assert "File name too long" in said
+    assert said.count("\n") == 1

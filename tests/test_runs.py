@@ -15,12 +15,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from faults import reseal
 from PIL import Image
 from safetensors.torch import load_file
 
 from vqlib import Images, Run, TrainConfig, UserError, find_runs, fit, load_images, load_run
 from vqlib.files import sole_writer, write_atomically
-from vqlib.runs import read_state, write_sheet, write_state
+from vqlib.runs import checksum, read_state, write_sheet, write_state
 
 MODELS = ("vae", "vqvae")
 
@@ -90,8 +91,10 @@ def test_sheet_is_exact_to_the_pixel(photos: Images, tmp_path: Path) -> None:
     write_sheet(
         tmp_path / "reconstructions.png", originals.float() / 255, reconstructions.float() / 255
     )
-    (tmp_path / "environment.json").write_text("{}")
-    read = Run(tmp_path, TrainConfig()).reconstructions
+    run = Run(tmp_path, TrainConfig())
+    sheet = (tmp_path / "reconstructions.png").read_bytes()
+    run.__dict__["environment"] = {"sha256": {"reconstructions.png": checksum(sheet)}}
+    read = run.reconstructions
     assert torch.equal(read[0], originals)
     assert torch.equal(read[1], reconstructions)
     pixels = np.asarray(Image.open(tmp_path / "reconstructions.png"))
@@ -170,6 +173,7 @@ def test_runs_are_found_by_model_then_batch_size_then_seed(
         config = TrainConfig.from_dict(values)
         shutil.copytree(small_runs[model].folder, tmp_path / config.run_name)
         (tmp_path / config.run_name / "config.json").write_text(json.dumps(config.to_dict()))
+        reseal(tmp_path / config.run_name)
     (tmp_path / "vae-photos-b1-e1-s0").mkdir()
     (tmp_path / "summary.csv").write_text("")
     runs = find_runs(tmp_path)
@@ -224,7 +228,7 @@ def test_damaged_json_is_refused_by_name(
 @pytest.mark.faults
 def test_environment_without_the_variance_is_refused(copied: Callable[[str], Path]) -> None:
     folder = copied("vqvae")
-    (folder / "environment.json").write_text("{}")
+    reseal(folder, data_variance=None)
     with pytest.raises(UserError, match=r"environment\.json.*data_variance") as refused:
         _ = load_run(folder).model
     one_line(refused)
@@ -275,6 +279,7 @@ def test_weights_that_do_not_fit_the_config_are_refused(
     folder = copied(model)
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps({**config, **changes}))
+    reseal(folder)
     with pytest.raises(UserError, match=r"weights\.safetensors does not fit") as refused:
         _ = load_run(folder).model
     assert str(folder) in one_line(refused)

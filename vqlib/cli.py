@@ -3,6 +3,7 @@
 import argparse
 import inspect
 import json
+import os
 import re
 import signal
 import sys
@@ -37,6 +38,12 @@ def main(arguments: list[str] | None = None) -> None:
     try:
         options.command(options)
     except UserError as error:
+        print(f"vqlib: {error}", file=sys.stderr)
+        sys.exit(1)
+    except BrokenPipeError:  # whoever read what is printed has gone
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except OSError as error:
         print(f"vqlib: {error}", file=sys.stderr)
         sys.exit(1)
     except KeyboardInterrupt:

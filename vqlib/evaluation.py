@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from vqlib.errors import UserError
-from vqlib.images import check_images, load_images, scale
+from vqlib.images import Images, check_images, load_images, scale
 from vqlib.protocols import ssim_by_protocol
 from vqlib.runs import Run, load_run
 from vqlib.similarity import check_pair
@@ -65,8 +65,19 @@ def evaluate_run(path: str | Path) -> dict[str, Any]:
 
 
 def load_run_images(run: Run) -> Tensor:
-    """The test images of a run, uint8 (N, 3, 32, 32)."""
-    return load_images(run.config.dataset, run.config.limit).test
+    """The test images of a run, uint8 (N, 3, 32, 32); a `UserError` where they have changed."""
+    images = load_images(run.config.dataset, run.config.limit)
+    check_same_images(run, images)
+    return images.test
+
+
+def check_same_images(run: Run, images: Images) -> None:
+    """Refuses images other than those that a run was made of."""
+    if images.digest != run.environment["data_md5"]:
+        raise UserError(
+            f"{run.folder.name} was made of other images than {images.name} holds now: bring those "
+            "back, or delete the run's folder to have it trained again"
+        )
 
 
 @torch.no_grad()

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 import ipywidgets
 import matplotlib as mpl
 import torch
+import torch.nn.functional as F
 from IPython.display import display
 from matplotlib.figure import Figure
 from torch import Tensor
@@ -47,9 +48,10 @@ def codebook_projection(model: VQVAE) -> Figure:
     """The codebook in its first two principal components, each code in the colour it paints."""
     codebook = model.quantizer.codebook.detach()
     centred = codebook - codebook.mean(0)
-    _, scale, directions = torch.linalg.svd(centred, full_matrices=False)
+    centred = F.pad(centred, (0, max(0, 2 - centred.shape[1])))  # one dimension is drawn in two
+    _, scale, directions = torch.linalg.svd(centred)
     places = (centred @ directions[:2].T).numpy()
-    shares = scale.square() / scale.square().sum()
+    shares = F.pad(scale.square() / scale.square().sum().clamp_min(1e-30), (0, 1))
     colours = painted_codes(model)[:, :, 12:20, 12:20].mean((2, 3))
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(4.8, 3.6), layout="constrained")

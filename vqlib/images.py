@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from hashlib import md5
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 import torch
@@ -38,11 +39,13 @@ class Images:
         name: the data set as it was asked for.
         train: uint8 (N, 3, 32, 32), channels_last; N at least 1.
         test: uint8 (M, 3, 32, 32), channels_last; M at least 1.
+        limit: as it was asked for.
     """
 
     name: str
     train: Tensor
     test: Tensor
+    limit: int | None = None
 
     def __post_init__(self) -> None:
         check_images(self.train, f"{self.name}: train")
@@ -88,7 +91,7 @@ def load_images(dataset: str = "cifar10", limit: int | None = None) -> Images:
         train, test = _photos("train"), _photos("test")
     else:
         train, test = _folder(dataset)
-    return Images(dataset, _tensor(train[:limit]), _tensor(test[:limit]))
+    return Images(dataset, _tensor(train[:limit]), _tensor(test[:limit]), limit)
 
 
 def resolve_dataset(dataset: str, tell: Callable[[str], None] = print) -> str:
@@ -137,6 +140,8 @@ def _cifar10() -> tuple[np.ndarray, np.ndarray]:
 
     given = os.environ.get("VQLIB_DATA")
     root = Path(given or ROOT / "data")
+    if (root / "data_batch_1").is_file():
+        raise UserError(f"VQLIB_DATA is {given!r}: give the folder above, that holds it")
     if given and not root.is_dir():
         raise UserError(
             f"VQLIB_DATA is {given!r}, which is no folder: give the one that holds "
@@ -234,8 +239,12 @@ def _folder(dataset: str) -> tuple[np.ndarray, np.ndarray]:
         raise UserError(
             f"unknown dataset {dataset!r}: give cifar10, photos, or a folder of images that exists"
         )
-    if (root / "train").is_dir() and (root / "test").is_dir():
-        splits = [_find_pictures(root / split) for split in ("train", "test")]
+    splits = {path.name.lower(): path for path in root.iterdir() if path.is_dir()}
+    given = [split for split in ("train", "test") if split in splits]
+    if len(given) == 1:
+        raise UserError(f"{root} has a folder {given[0]}, but not both train and test")
+    if given:
+        splits = [_find_pictures(splits[split]) for split in given]
         pixels = _read_pictures(root, [path for split in splits for path in split])
         return pixels[: len(splits[0])], pixels[len(splits[0]) :]
     pictures = _find_pictures(root)
@@ -248,21 +257,20 @@ def _folder(dataset: str) -> tuple[np.ndarray, np.ndarray]:
 
 def _find_pictures(folder: Path) -> list[Path]:
     """Every picture in a folder and those below it, in order; hidden files are none."""
-    try:
-        found = sorted(
-            path
-            for path in folder.rglob("*")
-            if path.suffix.lower() in SUFFIXES and not path.is_dir() and not _hidden(path, folder)
-        )
-    except OSError as error:
-        raise UserError(f"{folder} cannot be read: {error}") from None
+
+    def refuse(error: OSError) -> NoReturn:
+        raise UserError(f"{error.filename} cannot be read: {error.strerror}") from None
+
+    files = []
+    for above, below, names in os.walk(folder, onerror=refuse, followlinks=True):
+        below[:] = [name for name in below if name[0] != "."]
+        files += [Path(above, name) for name in names if name[0] != "."]
+    found = sorted(path for path in files if path.suffix.lower() in SUFFIXES)
     if not found:
         raise UserError(f"{folder} holds no pictures ({', '.join(sorted(SUFFIXES))})")
+    if others := {path.suffix or path.name for path in files} - {path.suffix for path in found}:
+        print(f"{folder}: left out what is not a picture: {', '.join(sorted(others))}")
     return found
-
-
-def _hidden(path: Path, folder: Path) -> bool:
-    return any(part.startswith(".") for part in path.relative_to(folder).parts)
 
 
 def _read_pictures(folder: Path, paths: list[Path]) -> np.ndarray:
@@ -306,7 +314,7 @@ def _unlike_rgb(picture: Image.Image) -> str | None:
         return picture.mode
     if "transparency" in picture.info:
         return "RGB with transparency"
-    if any("RGB;16" in str(tile.args) for tile in picture.tile):
+    if any(";16" in str(tile.args) for tile in picture.tile):
         return "RGB of 16 bits"
     return None
 

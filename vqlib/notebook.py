@@ -45,11 +45,13 @@ def run_notebook(
             (before anything runs), for a cell that fails or runs out of time and a kernel that
             dies, with notebook, cell and message, and for a kernel that does not start.
     """
-    if output.resolve() == source.resolve():
-        raise UserError(f"{output} is the notebook itself: give another file for the output")
+    failed = output.with_suffix(".failed.ipynb")
+    if source.resolve() in (output.resolve(), failed.resolve()):
+        raise UserError(f"{output} would write over {source}: give another file for the output")
+    if timeout is not None and timeout <= 0:
+        raise UserError(f"timeout must be above 0, got {timeout}")
     values = _typed_parameters(source, parameters)
     make_folder(output.parent)
-    failed = output.with_suffix(".failed.ipynb")
     problem = _execute(source, failed, values, timeout) or _not_run(failed)
     if problem:
         raise UserError(f"{source.name} for {output.stem}: {problem} (see {shown(failed)})")

@@ -10,6 +10,7 @@ resume.pt, progress.json, .lock, .holder   only while the run is under way
 """
 
 import hashlib
+import json
 import platform
 import shutil
 import subprocess
@@ -31,15 +32,16 @@ from torch import Tensor, nn
 
 from vqlib.config import ALWAYS_NAMED, TrainConfig
 from vqlib.errors import UserError
-from vqlib.files import read_json, write_atomically
+from vqlib.files import read_json, write_atomically, write_json
 from vqlib.models import VAE, VQVAE
 from vqlib.paths import ROOT
 
 WEIGHTS = "weights.safetensors"
 FINISHED = ("config.json", "environment.json", "history.csv", "evaluation.json")
 FORMAT = 1  # of run folders; a later version of vqlib that writes other ones counts it up
-SUMMED = (WEIGHTS, "reconstructions.png", "history.csv", "evaluation.json")
+SUMMED = ("config.json", WEIGHTS, "reconstructions.png", "history.csv", "evaluation.json")
 HISTORY = ("epoch", "steps", "seconds", "loss", "reconstruction", "test_nmse")
+ANEW = "Delete the run's folder to have it trained again."
 COLLAPSED = 2  # a perplexity below it: hardly more than one code is in use
 PACKAGES = ("torchvision", "numpy", "scikit-image", "pandas")
 
@@ -103,6 +105,8 @@ class Run:
         path = self.folder / "environment.json"
         said = read_json(path)
         check_format(path, said)
+        if said.pop("seal", None) != _seal(said):
+            raise UserError(f"{path} is damaged: its checksum is not the one in it. {ANEW}")
         return said
 
     @cached_property
@@ -122,11 +126,9 @@ class Run:
         """A file of the folder, compared with the checksum that the run has for it."""
         path = self.folder / name
         content = _read_bytes(path)
-        wanted = self.environment.get("sha256", {}).get(name)  # the first runs had none
-        if wanted not in (None, checksum(content)):
+        if self.environment["sha256"][name] != checksum(content):
             raise UserError(
-                f"{path} is damaged: its checksum is not the one in environment.json. "
-                "Delete the run's folder to have it trained again."
+                f"{path} is damaged: its checksum is not the one in environment.json. {ANEW}"
             )
         return content
 
@@ -141,7 +143,9 @@ def load_run(path: str | Path) -> Run:
     missing = [name for name in FINISHED if not (folder / name).is_file()]
     if missing:
         raise UserError(f"{folder} is not a finished run: {', '.join(missing)} missing")
-    return Run(folder, read_config(folder))
+    run = Run(folder, read_config(folder))
+    run._content("config.json")  # compares the checksum
+    return run
 
 
 def find_runs(folder: str | Path) -> list[Run]:
@@ -283,6 +287,20 @@ def write_sheet(path: Path, originals: Tensor, reconstructions: Tensor) -> None:
     write_atomically(path, buffer.getvalue())
 
 
+def write_environment(folder: Path, environment: Mapping[str, Any]) -> None:
+    """Writes environment.json with the checksums of the run's other files, and its own.
+
+    It is written last: with it the run is a finished one.
+    """
+    sums = {name: checksum((folder / name).read_bytes()) for name in SUMMED}
+    summed = {**environment, "sha256": sums}
+    write_json(folder / "environment.json", {**summed, "seal": _seal(summed)})
+
+
+def _seal(environment: Mapping[str, Any]) -> str:
+    return checksum(json.dumps(environment, sort_keys=True).encode())
+
+
 def checksum(content: bytes) -> str:
     """The SHA-256 that environment.json holds for each of a run's files."""
     return hashlib.sha256(content).hexdigest()
@@ -317,7 +335,7 @@ def read_state(path: Path) -> dict[str, Any] | None:
 
 def _load_state(path: Path, content: bytes) -> dict[str, Any]:
     try:
-        state = torch.load(BytesIO(content), weights_only=True)
+        state = torch.load(BytesIO(content), map_location="cpu", weights_only=True)
     except Exception:  # torch raises several kinds
         state = None
     if not isinstance(state, dict):

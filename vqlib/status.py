@@ -1,6 +1,5 @@
 """How far the runs of a study are, told from the `progress.json` that each writes."""
 
-import json
 import os
 import socket
 import subprocess
@@ -9,6 +8,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from vqlib.errors import UserError
+from vqlib.files import read_json
 from vqlib.paths import ROOT
 from vqlib.progress import describe, duration
 from vqlib.runs import is_finished
@@ -21,11 +22,12 @@ def runs_under_way(results: Path) -> dict[str, dict[str, Any]]:
     progress = {}
     for path in sorted(results.glob("*/progress.json")):
         try:
-            said = json.loads(path.read_text())
-        except (OSError, ValueError):  # it just ended
+            said = read_json(path)
+            if _alive(said):
+                _line(path.parent.name, said)
+                progress[path.parent.name] = said
+        except (UserError, KeyError, TypeError, ValueError):  # it just ended, or is damaged
             continue
-        if _alive(said):
-            progress[path.parent.name] = said
     return progress
 
 
@@ -63,10 +65,12 @@ def _report(folder: Path, waiting: list[str], started: float) -> list[str]:
 
 
 def _lines(under_way: dict[str, dict[str, Any]]) -> list[str]:
-    return [
-        f"{name}  " + describe(p["epoch"], p["epochs"], p["losses"], p["seconds_left"])
-        for name, p in under_way.items()
-    ]
+    return [_line(name, said) for name, said in under_way.items()]
+
+
+def _line(name: str, said: dict[str, Any]) -> str:
+    values = (said[key] for key in ("epoch", "epochs", "losses", "seconds_left"))
+    return f"{name}  {describe(*values)}"
 
 
 def _redraw(lines: list[str], drawn: int) -> int:

@@ -10,6 +10,7 @@ import sys
 from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass, fields
+from numbers import Number
 from pathlib import Path
 from typing import Any
 
@@ -39,12 +40,16 @@ from vqlib.status import watch
 GRID = {"model": "models", "batch_size": "batch_sizes", "seed": "seeds"}
 VARIED = ("batch_size", "seed", "precision")  # from run to run of one model in a study
 SHARED = ("dataset", "epochs", "learning_rate", "limit", "data_md5")  # by all its runs
-MEASURED = ("train_loss", "train_reconstruction_loss", "test_mse", "test_nmse", "test_ssim")
+MEASURED = (
+    *("train_loss", "train_reconstruction_loss", "test_mse", "test_nmse", "test_psnr", "test_ssim"),
+    *("bits", "steps", "seconds", "batch_size", "epochs", "learning_rate", "n_train", "n_test"),
+)
 NOTEBOOKS = {
     "vae": ROOT / "notebooks" / "01_vae_baseline.ipynb",
     "vqvae": ROOT / "notebooks" / "02_vqvae.ipynb",
 }
 CODES_PER_IMAGE = 8 * 8
+STOPS = (signal.SIGINT, signal.SIGTERM)
 PATIENCE = 10.0  # seconds for a study to stop when asked
 SUMMARY_COLUMNS = (
     *("model", "batch_size", "seed", "epochs", "steps", "precision", "device", "train_loss"),
@@ -202,6 +207,11 @@ def load_summary(results: str | Path) -> pd.DataFrame:
     if (folder / "summary.csv").is_file():
         return _read_summary(folder / "summary.csv")
     runs = find_runs(folder) if folder.is_dir() else []
+    begun = {path.parent for path in folder.glob("*/config.json")} - {run.folder for run in runs}
+    if runs and begun:
+        print(
+            f"{shown(folder)}: not finished, left out: {', '.join(sorted(p.name for p in begun))}"
+        )
     if not runs:
         raise UserError(f"{folder} holds no finished runs: train some, or run `make report`")
     return summarise(runs)
@@ -216,15 +226,22 @@ def load_runs(results: str | Path, summary: pd.DataFrame) -> list[Run]:
     runs = [load_run(Path(results) / name) for name in summary["run"]]
     now = summarise(runs)
     differing = [
-        f"{column} of {name} is {there:g} in the summary and {here:g} in the run"
-        for column in MEASURED
+        f"{column} of {name} is {there} in the summary and {here} in the run"
+        for column in SUMMARY_COLUMNS
         for name, there, here in zip(now["run"], summary[column], now[column], strict=True)
-        if not math.isclose(there, here, rel_tol=1e-9)
+        if not _same(there, here)
     ]
     if differing:
         path = shown(Path(results) / "summary.csv")
         print(f"{path} does not fit its runs: {'; '.join(differing)}. Run the study again.")
     return runs
+
+
+def _same(a: object, b: object) -> bool:
+    """Whether two values of a summary are the same, but for how a number is written."""
+    if not (isinstance(a, Number) and isinstance(b, Number)):
+        return a == b
+    return math.isclose(a, b, rel_tol=1e-9) or (math.isnan(a) and math.isnan(b))
 
 
 def write_summary(study: Study) -> None:
@@ -246,14 +263,18 @@ def _summary(study: Study) -> bytes:
 def _read_summary(path: Path) -> pd.DataFrame:
     try:
         summary = pd.read_csv(path)
+        if missing := [column for column in SUMMARY_COLUMNS if column not in summary]:
+            raise UserError(
+                f"{path} is damaged: {', '.join(missing)} missing. Run the study again."
+            )
         whole = np.isfinite(summary[list(MEASURED)].to_numpy(float)).all()
         whole &= summary.drop(columns="perplexity").notna().all(axis=None)  # a VAE has none
-        missing = [column for column in SUMMARY_COLUMNS if column not in summary]
-    except (KeyError, OSError, ValueError) as error:  # pandas' own are ValueErrors
+        whole &= not summary["run"].duplicated().any()
+    except (OSError, ValueError) as error:  # pandas' own are ValueErrors
         problem = " ".join(str(error).split())
         raise UserError(f"{path} cannot be read: {problem}. Run the study again.") from None
-    if missing or summary.empty or not whole:
-        problem = f"{', '.join(missing)} missing" if missing else "not all figures are numbers"
+    if summary.empty or not whole:
+        problem = "a run stands in it twice, or not all figures are numbers"
         raise UserError(f"{path} is damaged: {problem}. Run the study again.")
     return summary
 
@@ -318,10 +339,14 @@ def _stop(process: subprocess.Popen) -> None:
     """Ends a running process and its group: they are asked, told, and what is left is killed."""
     if process.poll() is not None:
         return
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL):
+    # A second signal to this process would leave the stopping half done.
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in STOPS}
+    for number in (*STOPS, signal.SIGKILL):
         with suppress(ProcessLookupError, subprocess.TimeoutExpired):
             os.killpg(process.pid, number)
             process.wait(PATIENCE)
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 def _check_free(study: Study, waiting: list[str]) -> None:

@@ -20,13 +20,11 @@ from vqlib.progress import Progress
 from vqlib.runs import (
     COLLAPSED,
     FORMAT,
-    SUMMED,
     WEIGHTS,
     Run,
     build_model,
     check_format,
     check_weights,
-    checksum,
     collapse_warning,
     environment,
     has_weights,
@@ -36,13 +34,14 @@ from vqlib.runs import (
     read_state,
     remove_state,
     stored_weights,
+    write_environment,
     write_sheet,
     write_state,
     write_weights,
 )
 
 SHEET_IMAGES = 16
-STATE = ("model", "optimizer", "history", "precision", "data_md5")  # of a run under way
+STATE = ("config", "model", "optimizer", "history", "precision", "data_md5")  # of a run under way
 
 
 def fit(
@@ -69,19 +68,19 @@ def fit(
     """
     torch_device = _device(device)
     folder = Path(results) / config.run_name
+    if images is not None:
+        _check_images(images, config)
     for finished in [folder] if retrain else [folder, SHIPPED / config.run_name]:
         if _is_done(finished, config):
             print(f"{config.run_name}: finished, read from {shown(finished)}")
             run = load_run(finished)
+            if images is not None or Path(config.dataset).is_dir():
+                same = images or load_images(config.dataset, config.limit)
+                evaluation.check_same_images(run, same)
             _warn_of_collapse(run.config, run.history)
             return run
     if images is None:
         images = load_images(config.dataset, config.limit)
-    elif normal_dataset(images.name) != config.dataset:
-        raise UserError(
-            f"the images given are {images.name!r}, the config asks for {config.dataset!r}: "
-            "give both the same"
-        )
     if not images.variance > 0:
         raise UserError(f"{images.name}: all training pixels are the same, nothing to learn")
     with sole_writer(folder):
@@ -93,6 +92,19 @@ def fit(
         trainer.train()
         trainer.finish()
     return load_run(folder)
+
+
+def _check_images(images: Images, config: TrainConfig) -> None:
+    """Refuses images other than those that the config names."""
+    for what, there, wanted in (
+        ("", normal_dataset(images.name), config.dataset),
+        ("limit ", images.limit, config.limit),
+    ):
+        if there != wanted:
+            raise UserError(
+                f"the images given are {what}{there!r}, the config asks for {what}{wanted!r}: "
+                "give both the same"
+            )
 
 
 def _is_done(folder: Path, config: TrainConfig) -> bool:
@@ -171,8 +183,7 @@ class Trainer:
         write_sheet(self.folder / "reconstructions.png", x, model.reconstruct(x))
         self._write_history()
         write_json(self.folder / "evaluation.json", figures)
-        sums = {name: checksum((self.folder / name).read_bytes()) for name in SUMMED}
-        write_json(self.folder / "environment.json", {**self.environment, "sha256": sums})
+        write_environment(self.folder, self.environment)
         remove_state(self.folder / "resume.pt")
         (self.folder / "progress.json").unlink(missing_ok=True)
 
@@ -225,6 +236,8 @@ class Trainer:
         check_format(path, state)
         if missing := [name for name in STATE if name not in state]:
             raise UserError(f"{path} is no resume state of vqlib: {', '.join(missing)} missing")
+        if differing := _differing(state["config"], self.config.to_dict()):
+            raise UserError(f"{path} is of another run: {differing}. Delete it to train anew.")
         if state["data_md5"] != self.environment["data_md5"]:
             raise UserError(
                 f"{self.folder} was begun with other images than {self.config.dataset} holds now: "
@@ -234,7 +247,8 @@ class Trainer:
         self.model.load_state_dict(state["model"])
         try:
             self.optimizer.load_state_dict(state["optimizer"])
-        except (KeyError, TypeError, ValueError) as error:
+            _check_moments(self.optimizer)
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise UserError(f"{path} does not fit its config: the optimizer's {error}") from None
         self.history = state["history"]
         self.precision = self.environment["precision"] = state["precision"]
@@ -243,6 +257,7 @@ class Trainer:
     def _save_state(self) -> None:
         state = {
             "format": FORMAT,
+            "config": self.config.to_dict(),
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "history": self.history,
@@ -302,17 +317,26 @@ def _is_collapsed(usage: Tensor | None, perplexity: float | None) -> bool | None
     return len(usage) > COLLAPSED and perplexity < COLLAPSED
 
 
+def _check_moments(optimizer: torch.optim.Optimizer) -> None:
+    """Adam's moments have the shapes of their parameters; else it would write beyond them."""
+    for parameter, state in optimizer.state.items():
+        for name in ("exp_avg", "exp_avg_sq"):
+            if state[name].shape != parameter.shape:
+                shapes = f"{tuple(state[name].shape)} for {tuple(parameter.shape)}"
+                raise ValueError(f"{name} has shape {shapes}")
+
+
 def _check_same_config(folder: Path, config: TrainConfig) -> None:
     if not (folder / "config.json").exists():
         return
-    begun = read_config(folder)
-    if begun != config:
-        differences = [
-            f"{name} {value} there, {config.to_dict()[name]} here"
-            for name, value in begun.to_dict().items()
-            if value != config.to_dict()[name]
-        ]
-        raise UserError(f"{folder} belongs to another config: {'; '.join(differences)}")
+    if differing := _differing(read_config(folder).to_dict(), config.to_dict()):
+        raise UserError(f"{folder} belongs to another config: {differing}")
+
+
+def _differing(there: dict[str, Any], here: dict[str, Any]) -> str:
+    """What differs between two configs; empty where nothing does."""
+    pairs = ((name, there.get(name), value) for name, value in here.items())
+    return "; ".join(f"{name} {a} there, {b} here" for name, a, b in pairs if a != b)
 
 
 def _epoch_seed(seed: int, epoch: int) -> int:
