@@ -312,7 +312,7 @@ def read_state(path: Path) -> dict[str, Any] | None:
 
 def _load_state(path: Path, content: bytes) -> dict[str, Any]:
     try:
-        state = torch.load(BytesIO(content), weights_only=True)
+        state = torch.load(BytesIO(content), map_location="cpu", weights_only=True)
     except Exception:  # torch raises several kinds
         state = None
     if not isinstance(state, dict):
