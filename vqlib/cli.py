@@ -128,13 +128,16 @@ def _config_options() -> dict[str, tuple[object, str]]:
 
 
 def _train(options: argparse.Namespace) -> None:
+    from vqlib import processes
     from vqlib.training import fit
 
     given = {name: getattr(options, name) for name in ("model", *_config_options())}
-    config = TrainConfig.from_dict({k: v for k, v in given.items() if v is not None})
-    run = fit(config, results=options.results, device=options.device, retrain=options.retrain)
-    print(json.dumps(run.evaluation, indent=2))
-    print(f"run folder: {run.folder}")
+    with processes.group():
+        config = TrainConfig.from_dict({k: v for k, v in given.items() if v is not None})
+        run = fit(config, results=options.results, device=options.device, retrain=options.retrain)
+        if processes.is_first():
+            print(json.dumps(run.evaluation, indent=2))
+            print(f"run folder: {run.folder}")
 
 
 def _evaluate(options: argparse.Namespace) -> None:

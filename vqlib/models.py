@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from vqlib import processes
 from vqlib.quantizer import VectorQuantizer
 
 IMAGE_SHAPE = (3, 32, 32)
@@ -59,7 +60,7 @@ class VAE(nn.Module):
             the pixels, `kl` = KL(q(z|x) ‖ N(0, 1)); each the mean over the batch.
         """
         mean, log_variance = self.encode(x)
-        z = mean + (log_variance / 2).exp() * torch.randn_like(mean)
+        z = mean + (log_variance / 2).exp() * processes.randn_like(mean)
         reconstruction = F.mse_loss(self.decode(z), x, reduction="sum") / len(x)
         kl = (mean.square() + log_variance.exp() - 1 - log_variance).sum() / 2 / len(x)
         return {

@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from vqlib import processes
+
 
 class Quantized(NamedTuple):
     """What the quantizer returns.
@@ -97,9 +99,10 @@ class VectorQuantizer(nn.Module):
 
     @torch.no_grad()
     def _update_codebook(self, vectors: Tensor, codes: Tensor) -> None:
-        """Equations 6-8 with vectors (N, D) and codes (N,)."""
+        """Equations 6-8 with vectors (N, D) and codes (N,), those of all processes together."""
         counts = torch.bincount(codes, minlength=self.num_embeddings).to(vectors.dtype)
         sums = torch.zeros_like(self.ema_sums).index_add_(0, codes, vectors)
+        processes.add_up(counts, sums)
         self.ema_counts.lerp_(counts, 1 - self.decay)
         self.ema_sums.lerp_(sums, 1 - self.decay)
         # Smoothed in a local copy: written back, the smoothing would build up step by step.

@@ -1,16 +1,20 @@
-"""One training loop for both models; an interrupted run goes on where its last epoch ended."""
+"""One training loop for both models; an interrupted run goes on where its last epoch ended.
+
+Where torchrun started several processes, the loop is in each, and each trains its share of every
+batch: the experiment is the same, and so is the run folder.
+"""
 
 import math
 import time
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from vqlib import evaluation
+from vqlib import evaluation, processes
 from vqlib.config import TrainConfig, normal_dataset
 from vqlib.errors import UserError
 from vqlib.files import sole_writer, write_atomically, write_json
@@ -66,10 +70,34 @@ def fit(
         UserError: where the data or the folder cannot be used, another process holds the run, or
             the loss is no longer finite.
     """
-    torch_device = _device(device)
+    torch_device = _common_device(device)
+    if config.batch_size < processes.count():
+        raise UserError(
+            f"batch_size {config.batch_size} is too small to be shared by {processes.count()} "
+            "processes: start fewer"
+        )
     folder = Path(results) / config.run_name
     if images is not None:
         _check_images(images, config)
+    run = processes.first(lambda: _find_finished(config, folder, images, retrain))
+    if run is not None:
+        return run
+    if images is None:
+        images = processes.first(lambda: load_images(config.dataset, config.limit))
+    if not images.variance > 0:
+        raise UserError(f"{images.name}: all training pixels are the same, nothing to learn")
+    with ExitStack() as held:
+        processes.first(lambda: held.enter_context(sole_writer(folder)))
+        if processes.first(lambda: _begin(config, folder)):
+            trainer = Trainer(config, images, folder, torch_device)
+            trainer.train()
+            processes.first(trainer.finish)
+    return processes.first(lambda: load_run(folder))
+
+
+def _find_finished(
+    config: TrainConfig, folder: Path, images: Images | None, retrain: bool
+) -> Run | None:
     for finished in [folder] if retrain else [folder, SHIPPED / config.run_name]:
         if _is_done(finished, config):
             print(f"{config.run_name}: finished, read from {shown(finished)}")
@@ -79,19 +107,16 @@ def fit(
                 evaluation.check_same_images(run, same)
             _warn_of_collapse(run.config, run.history)
             return run
-    if images is None:
-        images = load_images(config.dataset, config.limit)
-    if not images.variance > 0:
-        raise UserError(f"{images.name}: all training pixels are the same, nothing to learn")
-    with sole_writer(folder):
-        if _is_done(folder, config):  # by another process meanwhile
-            return load_run(folder)
-        _check_same_config(folder, config)
-        write_json(folder / "config.json", config.to_dict())
-        trainer = Trainer(config, images, folder, torch_device)
-        trainer.train()
-        trainer.finish()
-    return load_run(folder)
+    return None
+
+
+def _begin(config: TrainConfig, folder: Path) -> bool:
+    """Names the folder's run; False where another process has finished it meanwhile."""
+    if _is_done(folder, config):
+        return False
+    _check_same_config(folder, config)
+    write_json(folder / "config.json", config.to_dict())
+    return True
 
 
 def _check_images(images: Images, config: TrainConfig) -> None:
@@ -118,7 +143,7 @@ class Trainer:
         self.config = config
         self.folder = folder
         self.device = device
-        self.precision = _precision(config.precision, device)
+        self.precision = processes.first(lambda: _precision(config.precision, device))
         self.train_images = images.train.to(device)
         self.test_images = images.test
         self.steps_per_epoch = math.ceil(len(images.train) / config.batch_size)
@@ -126,6 +151,7 @@ class Trainer:
         self.environment = {
             **environment(),
             "device": _device_name(device),
+            "processes": processes.count(),
             "precision": self.precision,
             "dataset": images.name,
             "data_md5": images.digest,
@@ -141,15 +167,20 @@ class Trainer:
         )
         self.history: list[dict[str, Any]] = []
         self._resume()
+        self.loss = processes.in_parallel(_Loss(self.model))
 
     def train(self) -> None:
         """Trains the epochs that are left."""
-        with Progress(self.config, self.folder, self.steps_per_epoch) as progress:
+        with self._progress() as progress:
             while len(self.history) < self.config.epochs:
                 self.advance(progress)
 
-    def advance(self, progress: Progress) -> None:
-        """Trains one more epoch and tests; the run can be resumed from there."""
+    def advance(self, progress: Progress | None) -> None:
+        """Trains one more epoch and tests; the run can be resumed from there.
+
+        Args:
+            progress: where it is shown; None in all processes but the first.
+        """
         epoch = len(self.history) + 1
         started = time.perf_counter()
         with _seeded(_epoch_seed(self.config.seed, epoch), self.device):
@@ -164,8 +195,7 @@ class Trainer:
                 **self._test(),
             }
         )
-        _warn_of_collapse(self.config, pd.DataFrame(self.history[-1:]))
-        self._save_state()
+        processes.first(self._save_state)
 
     def finish(self) -> None:
         """Stores the weights as shipped, and evaluates those; the environment is written last.
@@ -187,37 +217,49 @@ class Trainer:
         remove_state(self.folder / "resume.pt")
         (self.folder / "progress.json").unlink(missing_ok=True)
 
-    def _train_epoch(self, epoch: int, progress: Progress) -> dict[str, float]:
+    def _progress(self) -> AbstractContextManager[Progress | None]:
+        if not processes.is_first():
+            return nullcontext()
+        return Progress(self.config, self.folder, self.steps_per_epoch)
+
+    def _train_epoch(self, epoch: int, progress: Progress | None) -> dict[str, float]:
         """One pass in a new order; the mean of each loss term over the images."""
         self.model.train()
         order = torch.randperm(len(self.train_images)).to(self.device)
         losses = _LossMeans(self.steps_per_epoch, self.device)
         for step, batch in enumerate(order.split(self.config.batch_size)):
-            losses.add(step, len(batch), self._step(self.train_images[batch]))
-            if progress.is_due():
-                losses.check_finite(epoch, self.folder)
+            losses.add(step, len(batch), self._step(batch))
+            if progress is not None and progress.is_due():
+                if processes.count() == 1:  # several find it together, at the end of the epoch
+                    losses.check_finite(epoch, self.folder)
                 progress.show(epoch, step + 1, losses.means())
         losses.check_finite(epoch, self.folder)
         return losses.means()
 
     def _step(self, batch: Tensor) -> dict[str, Tensor]:
-        """One step of the optimizer on uint8 images (B, 3, 32, 32)."""
-        x = scale(batch)
+        """One step of the optimizer on the images with these indices (B,); the loss terms."""
+        own = processes.share(batch)
+        weight = len(own) / len(batch)
+        x = scale(self.train_images[own])
         with _autocast(self.device, self.precision):
-            terms = self.model.loss(x)
+            terms = self.loss(x)
         self.optimizer.zero_grad()
-        terms["loss"].backward()
+        # The mean over processes of so weighted gradients is the mean over the batch's images.
+        (terms["loss"] * (weight * processes.count())).backward()
         self.optimizer.step()
-        return terms
+        return _mean_over_processes(terms, weight)
 
     def _test(self) -> dict[str, Any]:
         """Test error and use of the codebook after an epoch, at the training's precision."""
         squared_error, usage = 0.0, None
         with _autocast(self.device, self.precision):
-            for x, y, codes in evaluation.reconstruct_all(self.model, self.test_images):
+            own = processes.share(self.test_images)
+            for x, y, codes in evaluation.reconstruct_all(self.model, own):
                 squared_error += (x - y).square().sum().item()
                 usage = evaluation.count_codes(self.model, codes, usage)
-        nmse = squared_error / self.test_images.numel() / self.data_variance
+        total = torch.tensor(squared_error, dtype=torch.float64)
+        processes.add_up(total, *([] if usage is None else [usage]))
+        nmse = total.item() / self.test_images.numel() / self.data_variance
         if not math.isfinite(nmse):
             epoch = len(self.history) + 1
             raise UserError(
@@ -228,11 +270,27 @@ class Trainer:
         return {"test_nmse": nmse, **use, "collapsed": _is_collapsed(usage, use["perplexity"])}
 
     def _resume(self) -> None:
-        state = read_state(self.folder / "resume.pt")
-        if state is None:
-            print(f"{self.config.run_name}: training on {self.environment['device']}")
-            return
         path = self.folder / "resume.pt"
+        state = processes.first(lambda: self._read_state(path))
+        if state is None:
+            if processes.is_first():
+                print(f"{self.config.run_name}: training on {self.environment['device']}")
+            return
+        self.model.load_state_dict(state["model"])
+        try:
+            self.optimizer.load_state_dict(state["optimizer"])
+            _check_moments(self.optimizer)
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise UserError(f"{path} does not fit its config: the optimizer's {error}") from None
+        self.history = state["history"]
+        self.precision = self.environment["precision"] = state["precision"]
+        if processes.is_first():
+            print(f"{self.config.run_name}: resumed after epoch {len(self.history)}")
+
+    def _read_state(self, path: Path) -> dict[str, Any] | None:
+        state = read_state(path)
+        if state is None:
+            return None
         check_format(path, state)
         if missing := [name for name in STATE if name not in state]:
             raise UserError(f"{path} is no resume state of vqlib: {', '.join(missing)} missing")
@@ -244,17 +302,10 @@ class Trainer:
                 "delete the folder to begin anew"
             )
         check_weights(path, self.model, state["model"])
-        self.model.load_state_dict(state["model"])
-        try:
-            self.optimizer.load_state_dict(state["optimizer"])
-            _check_moments(self.optimizer)
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
-            raise UserError(f"{path} does not fit its config: the optimizer's {error}") from None
-        self.history = state["history"]
-        self.precision = self.environment["precision"] = state["precision"]
-        print(f"{self.config.run_name}: resumed after epoch {len(self.history)}")
+        return state
 
     def _save_state(self) -> None:
+        _warn_of_collapse(self.config, pd.DataFrame(self.history[-1:]))
         state = {
             "format": FORMAT,
             "config": self.config.to_dict(),
@@ -270,6 +321,27 @@ class Trainer:
     def _write_history(self) -> None:
         table = pd.DataFrame(self.history).to_csv(index=False)
         write_atomically(self.folder / "history.csv", table.encode())
+
+
+class _Loss(nn.Module):
+    """A model's loss as a forward pass: what DistributedDataParallel calls."""
+
+    def __init__(self, model: nn.Module):
+        super().__init__()
+        self.model = model
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        return self.model.loss(x)
+
+
+def _mean_over_processes(terms: dict[str, Tensor], weight: float) -> dict[str, Tensor]:
+    """The terms over all images of a batch, of which this process had the part `weight`."""
+    if processes.count() == 1:
+        return terms
+    own = torch.stack([value.detach().double() for value in terms.values()])
+    mean = own * weight if weight else torch.zeros_like(own)  # the mean of no images is NaN
+    processes.add_up(mean)
+    return dict(zip(terms, mean, strict=True))
 
 
 class _LossMeans:
@@ -356,6 +428,14 @@ def _autocast(device: torch.device, precision: str) -> torch.autocast:
     return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16")
 
 
+def _common_device(name: str) -> torch.device:
+    """This process's device, of the same kind as that of the others."""
+    devices = processes.each(lambda: _device(name))
+    if len({device.type for device in devices}) > 1:
+        raise UserError("some of the processes have a GPU and some have none: use --device cpu")
+    return _device(name)
+
+
 def _device(name: str) -> torch.device:
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
@@ -363,7 +443,11 @@ def _device(name: str) -> torch.device:
         raise UserError(f"unknown device {name!r}: choose auto, cpu or cuda")
     if name == "cuda" and not torch.cuda.is_available():
         raise UserError("device cuda asked for, but torch finds no GPU here: use auto or cpu")
-    return torch.device(name)
+    if name == "cpu":
+        return torch.device("cpu")
+    device = torch.device("cuda", processes.gpu())
+    torch.cuda.set_device(device)
+    return device
 
 
 def _device_name(device: torch.device) -> str:
