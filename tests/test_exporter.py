@@ -315,7 +315,7 @@ def test_a_table_of_long_texts_wraps_instead_of_shrinking(export: Export) -> Non
     [
         (
             {"application/vnd.jupyter.widget-view+json": {}, "text/plain": "IntSlider()"},
-            "IntSlider()",
+            "[interactive widget: not in print]",
         ),
         ({"application/json": {"a": 1}}, "no printable form: application/json"),
         ({"text/html": "<script>draw()</script>", "text/plain": "<Plot>"}, "<Plot>"),

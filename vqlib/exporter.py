@@ -29,6 +29,7 @@ METADATA = (
     "number_sections",
 )  # of a notebook, for TEMPLATE
 IMAGES = ("image/svg+xml", "application/pdf", "image/png", "image/jpeg")
+WIDGET = "application/vnd.jupyter.widget-view+json"
 SHOWN = ["text/markdown", *IMAGES, "text/html", "text/latex", "text/plain"]  # preferred first
 
 # pandoc's Markdown made to read what Jupyter shows: lists, headings and quotes need no blank line
@@ -160,6 +161,9 @@ def _keep_printable(output: NotebookNode) -> None:
     """Drops HTML that shows only in a browser; what then has no form gets a line that says so."""
     data = output.get("data")
     if data is None:
+        return
+    if WIDGET in data and not set(IMAGES) & set(data):
+        output.data = {"text/plain": "[interactive widget: not in print]"}
         return
     html = data.get("text/html", "")
     visible = re.sub(r"<(script|style)\b.*?</\1>|<(?!img|svg)[^>]*>", "", html, flags=re.DOTALL)
