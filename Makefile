@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := .venv/ready
 
 .DEFAULT_GOAL := help
-.PHONY: report status test lab clean help
+.PHONY: report status test lab docs clean help
 
 report: $(READY)  ## run the study and make its figures and report PDF (PRESET=quick, smoke or paper; RETRAIN=1)
 	@$(BIN)/vqlib study $(PRESET) $(if $(RETRAIN),--retrain) $(if $(KEEP_GOING),--keep-going)
@@ -19,6 +19,9 @@ test: $(READY)  ## all tests, the notebooks among them, and the smoke study end 
 
 lab: $(READY)  ## open the notebooks in JupyterLab
 	$(BIN)/jupyter lab --notebook-dir=notebooks
+
+docs: $(READY)  ## write docs/api.md anew from the docstrings
+	$(BIN)/python docs/api.py
 
 clean:  ## remove the environment and all results that are not shipped
 	rm -rf .venv .snakemake .pytest_cache .ruff_cache *.egg-info

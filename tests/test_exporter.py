@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 import sys
+import unicodedata
 from collections.abc import Callable
 from pathlib import Path
 
@@ -27,6 +28,47 @@ SVG = (
 )
 BIBLIOGRAPHY = """@article{known2000, author = {Known, Ada}, title = {A Study of Bars},
   journal = {Journal}, year = {2000}}"""
+SYMBOLS = [
+    ("α ε θ λ μ ϕ Σ Ω", r"\alpha \varepsilon \theta \lambda \mu \phi \Sigma \Omega"),
+    ("∇ ∂ ℓ ∞ ∅ ∀ ∃ ℜ", r"\nabla \partial \ell \infty \emptyset \forall \exists \Re"),
+    ("⊙ ⊗ ⊖ ⊕ ∩ ∪ ⊓ ⊔", r"\odot \otimes \ominus \oplus \cap \cup \sqcap \sqcup"),
+    ("⋂ ⋃ ⨂ ⨁ ⨀", r"\bigcap \bigcup \bigotimes \bigoplus \bigodot"),
+    ("∑ ∏ ∫ ∮ ∧ ∨", r"\sum \prod \int \oint \wedge \vee"),
+    ("⋅ × ± ∓ ÷ ∗ ∘ †", r"\cdot \times \pm \mp \div \ast \circ \dagger"),
+    ("≤ ≥ ≠ ≈ ≡ ∼ ≃", r"\leq \geq \neq \approx \equiv \sim \simeq"),
+    ("∝ ≪ ≫ ≜ ⟂ ∥ ⊨ ⊢", r"\propto \ll \gg \triangleq \perp \parallel \models \vdash"),
+    ("∈ ∉ ⊂ ⊆ ⊃ ⊇", r"\in \notin \subset \subseteq \supset \supseteq"),
+    ("→ ← ↦ ⇒ ⇔ ↔", r"\to \gets \mapsto \Rightarrow \Leftrightarrow \leftrightarrow"),
+    ("↑ ↪ ⇀ ⟹", r"\uparrow \hookrightarrow \rightharpoonup \implies"),
+    ("⊲ ⊳ ⊴ ⊵", r"\triangleleft \triangleright \trianglelefteq \trianglerighteq"),
+    ("⟦ ⟧ ⟨ ⟩ ‖", r"\llbracket \rrbracket \langle \rangle \Vert"),
+    ("⌊ ⌋ ⌈ ⌉", r"\lfloor \rfloor \lceil \rceil"),
+    ("… ⋯ ⋮ ⋱ ′ ∘", r"\ldots \cdots \vdots \ddots \prime \degree"),
+]
+CONSTRUCTIONS = [
+    *(rf"\{accent}{{17}}" for accent in (
+        "hat", "widehat", "tilde", "widetilde", "bar", "overline", "vec", "dot", "ddot",
+        "dddot", "check", "breve", "underline", "overrightarrow", "boxed",
+    )),
+    *(rf"\{font}{{17}}" for font in (
+        "mathbb", "mathcal", "mathscr", "mathfrak", "mathbf", "boldsymbol", "bm", "mathrm",
+        "mathsf", "mathtt", "operatorname", "text", "textbf", "mbox", "smash",
+    )),
+    r"{\bf 17}", r"{\rm 17}", r"\textcolor{red}{17}", r"\color{red}{17}",
+    r"\frac{1}{7}", r"\tfrac17", r"\dfrac17", r"\cfrac{1}{7}", r"\binom{1}{7}",
+    r"\tbinom{1}{7}", r"\sqrt[1]{7}", r"\bra{1}\ket{7}", r"1\thinspace\negthinspace 7",
+    r"\overbrace{1}^{7}", r"\underbrace{1}_{7}", r"\overset{1}{7}", r"\underset{1}{7}",
+    r"\stackrel{1}{7}", r"\xrightarrow{1} 7", r"\sum_{\substack{1 \\ 7}}", r"1 \bmod 7",
+    r"\left\{ 1 \middle| 7 \right\}", r"\left.1\right|_{7}", r"\Bigl( 1 \Bigr) 7",
+    r"\big\| 1 \big\| 7", r"\bigl\langle 1, 7 \bigr\rangle", r"\Big\lfloor 17 \Big\rfloor",
+    r"\left\llbracket 17 \right\rrbracket", r"\left\lceil\frac17\right\rceil",
+    *(rf"\begin{{{name}}} 1 & 7 \end{{{name}}}" for name in (
+        "matrix", "pmatrix", "bmatrix", "Bmatrix", "vmatrix", "Vmatrix", "smallmatrix",
+        "cases", "aligned", "split",
+    )),
+    r"\begin{array}{c|c} 1 & 7 \end{array}",
+    r"\left(\begin{array}{cc} 1 & 7 \end{array}\right)",
+]  # fmt: skip
 
 Export = Callable[..., PdfReader]
 
@@ -273,7 +315,7 @@ def test_a_table_of_long_texts_wraps_instead_of_shrinking(export: Export) -> Non
     [
         (
             {"application/vnd.jupyter.widget-view+json": {}, "text/plain": "IntSlider()"},
-            "IntSlider()",
+            "[interactive widget: not in print]",
         ),
         ({"application/json": {"a": 1}}, "no printable form: application/json"),
         ({"text/html": "<script>draw()</script>", "text/plain": "<Plot>"}, "<Plot>"),
@@ -363,3 +405,32 @@ def test_same_notebook_gives_the_same_bytes(tmp_path: Path) -> None:
     first, second = (TypstPDFExporter().from_notebook_node(notebook)[0] for _ in range(2))
     assert first == second
     assert json.dumps(notebook) == before
+
+
+def formulas(export: Export, tex: list[str]) -> list[str]:
+    """The text of each formula in the PDF of all."""
+    whole = text(export(*(f"${one}$ next" for one in tex)))
+    return unicodedata.normalize("NFKD", whole).split("next")[: len(tex)]
+
+
+def test_common_symbols_are_set_as_jupyter_shows_them(export: Export) -> None:
+    shown = formulas(export, [tex for _, tex in SYMBOLS])
+    for (symbols, tex), whole in zip(SYMBOLS, shown, strict=True):
+        wanted = unicodedata.normalize("NFKD", symbols).split()
+        assert [symbol for symbol in wanted if symbol not in whole] == [], tex
+
+
+def test_common_constructions_show_no_word_of_tex_or_typst(export: Export) -> None:
+    """Fonts and accents change the digits; no letter may appear that a reader would not see."""
+    for tex, whole in zip(CONSTRUCTIONS, formulas(export, CONSTRUCTIONS), strict=True):
+        assert re.search(r"1.*7|7.*1", whole), tex
+        assert not re.search(r"[a-zA-Z\\&#]", whole.replace("mod", "")), tex
+
+
+def test_columns_of_a_matrix_without_brackets_stand_apart(export: Export) -> None:
+    page = export(r"$$\begin{matrix} 1 & 7 \end{matrix}$$").pages[0]
+    assert re.search(r"1 +7", page.extract_text(extraction_mode="layout"))
+
+
+def test_a_notebooks_own_macro_goes_before_the_built_in_one(export: Export) -> None:
+    assert "42" in text(export(r"\newcommand{\ket}[1]{42}", r"$\ket{x}$"))

@@ -64,23 +64,41 @@ class _Parser(argparse.ArgumentParser):
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(prog="vqlib", description="VAE and VQ-VAE on small images.")
+    parser = _Parser(
+        prog="vqlib",
+        description="VAE and VQ-VAE on small images. `vqlib COMMAND --help` says more of each.",
+    )
     parser.set_defaults(interrupted="the same command goes on from the last epoch")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
 
-    train = commands.add_parser("train", help="train a model, or go on with an interrupted run")
+    train = commands.add_parser(
+        "train",
+        help="train a model, or go on with an interrupted run",
+        description="Trains a model and prints its test figures; an interrupted run goes on where "
+        "it was, a finished one is not trained again.",
+    )
     train.add_argument("model", help="vae or vqvae")
     for name, (default, comment) in _config_options().items():
         option = "--" + name.replace("_", "-")
         train.add_argument(option, dest=name, metavar="…", help=f"{comment} (default: {default})")
     train.add_argument(
-        "--results", default=RUNS, type=Path, help="where run folders go", metavar="…"
+        "--results",
+        default=RUNS,
+        type=Path,
+        help="where run folders go (default: results/runs)",
+        metavar="…",
     )
-    train.add_argument("--device", default="auto", help="auto, cpu or cuda", metavar="…")
+    train.add_argument(
+        "--device", default="auto", help="auto, cpu or cuda (default: auto)", metavar="…"
+    )
     train.add_argument("--retrain", action="store_true", help="train even where a run is shipped")
     train.set_defaults(command=_train)
 
-    evaluate = commands.add_parser("evaluate", help="evaluate a finished run's weights anew")
+    evaluate = commands.add_parser(
+        "evaluate",
+        help="evaluate a finished run's weights anew",
+        description="Prints a finished run's test figures, computed anew from its weights.",
+    )
     evaluate.add_argument("run", help="run folder, such as results/runs/vqvae-photos-b64-e2-s0")
     evaluate.set_defaults(command=_evaluate)
 
@@ -98,25 +116,49 @@ def _parser() -> argparse.ArgumentParser:
     )
     bench.set_defaults(command=_bench, interrupted="nothing was written")
 
-    study = commands.add_parser("study", help="run a preset: all its trainings, figures and report")
+    study = commands.add_parser(
+        "study",
+        help="run a preset: all its trainings, figures and report",
+        description="Trains what a preset asks for, draws the figures and writes the report. What "
+        "is finished already is used as it is.",
+    )
     study.add_argument("preset", help="quick, paper or smoke: a file in presets/")
     study.add_argument("--keep-going", action="store_true", help="go on when a notebook fails")
     study.add_argument("--retrain", action="store_true", help="delete the preset's runs first")
     study.set_defaults(command=_study)
 
-    status = commands.add_parser("status", help="which runs are under way, and how far they are")
+    status = commands.add_parser(
+        "status",
+        help="which runs are under way, and how far they are",
+        description="Prints epoch, losses and time left of each run under way in results/.",
+    )
     status.set_defaults(command=_status)
 
-    notebook = commands.add_parser("notebook", help="run a notebook; unknown parameters are errors")
-    notebook.add_argument("source", type=Path)
+    notebook = commands.add_parser(
+        "notebook",
+        help="run a notebook; unknown parameters are errors",
+        description="Runs a notebook as papermill does, but checks its parameters before.",
+    )
+    notebook.add_argument("source", type=Path, help="the notebook, which stays as it is")
     notebook.add_argument("output", type=Path, help="the executed notebook")
     notebook.add_argument("--timeout", type=int, metavar="SECONDS", help="that a cell may run")
-    notebook.add_argument("-p", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"))
+    notebook.add_argument(
+        "-p",
+        nargs=2,
+        action="append",
+        default=[],
+        metavar=("NAME", "VALUE"),
+        help="a parameter of the notebook; may be given again",
+    )
     notebook.set_defaults(command=_notebook)
 
-    pdf = commands.add_parser("pdf", help="turn an executed notebook into a PDF")
-    pdf.add_argument("notebook", type=Path)
-    pdf.add_argument("output", type=Path)
+    pdf = commands.add_parser(
+        "pdf",
+        help="turn an executed notebook into a PDF",
+        description="Writes a notebook, with the outputs that it holds, as a PDF; without TeX.",
+    )
+    pdf.add_argument("notebook", type=Path, help="an executed notebook")
+    pdf.add_argument("output", type=Path, help="the PDF")
     pdf.set_defaults(command=_pdf)
     return parser
 

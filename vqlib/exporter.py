@@ -29,6 +29,7 @@ METADATA = (
     "number_sections",
 )  # of a notebook, for TEMPLATE
 IMAGES = ("image/svg+xml", "application/pdf", "image/png", "image/jpeg")
+WIDGET = "application/vnd.jupyter.widget-view+json"
 SHOWN = ["text/markdown", *IMAGES, "text/html", "text/latex", "text/plain"]  # preferred first
 
 # pandoc's Markdown made to read what Jupyter shows: lists, headings and quotes need no blank line
@@ -66,6 +67,25 @@ EQUATIONS = re.compile(
     re.DOTALL,
 )
 NORM_BARS = re.compile(r"\\\\|\\\||(?<=\\left)\\lVert|(?<=\\right)\\rVert")  # \\ ends a row
+DETERMINANT = re.compile(r"\\begin\{vmatrix\}(.*?)\\end\{vmatrix\}", re.DOTALL)
+MATRIX = re.compile(
+    r"(\\left\s*(?:[(\[|]|\\\{)\s*)?\\begin\{(matrix|smallmatrix|array)\}(.*?)\\end\{\2\}",
+    re.DOTALL,
+)
+SIZES = re.compile(r"\\[bB]igg?[lrm]?(?=\s*\\[a-zA-Z])")
+OLD_FONTS = re.compile(r"\{\s*\\(bf|cal|it|rm|sf|tt)\b\s*([^{}]*)\}")
+# What Jupyter shows and pandoc does not know.
+MACROS = r"""\newcommand{\tbinom}[2]{\binom{#1}{#2}}
+\newcommand{\cfrac}[2]{\dfrac{#1}{#2}}
+\newcommand{\bra}[1]{\langle #1 |}
+\newcommand{\ket}[1]{| #1 \rangle}
+\newcommand{\textcolor}[2]{\color{#1}{#2}}
+\newcommand{\smash}[1]{#1}
+\newcommand{\vphantom}[1]{}
+\newcommand{\thinspace}{\,}
+\newcommand{\negthinspace}{\!}
+\newcommand{\degree}{{}^\circ}
+""".splitlines(keepends=True)
 LOST_TAGS = re.compile(r"<(sub|sup|video|audio|iframe|object|embed|a\s+href)\b", re.IGNORECASE)
 DEFINITIONS = re.compile(r"\s*\\(re|provide)?(newcommand|def|let|newenvironment|DeclareMath)")
 
@@ -142,6 +162,9 @@ def _keep_printable(output: NotebookNode) -> None:
     data = output.get("data")
     if data is None:
         return
+    if WIDGET in data and not set(IMAGES) & set(data):
+        output.data = {"text/plain": "[interactive widget: not in print]"}
+        return
     html = data.get("text/html", "")
     visible = re.sub(r"<(script|style)\b.*?</\1>|<(?!img|svg)[^>]*>", "", html, flags=re.DOTALL)
     if not visible.strip():
@@ -176,8 +199,9 @@ def _read(markdown: str, metadata: dict[str, Any], build: Path) -> dict[str, Any
 
     given = {key: value for key, value in metadata.items() if value is not None}
     (build / "metadata.json").write_text(json.dumps(given), encoding="utf-8")
+    macros = "".join(macro for macro in MACROS if macro.split("}")[0] not in markdown)
     tree = _pandoc(
-        markdown, f"--from={READER}", "--to=json", "--metadata-file=metadata.json",
+        macros + markdown, f"--from={READER}", "--to=json", "--metadata-file=metadata.json",
         "--columns=100000",  # else a table with a long line has equal columns over the whole width
         folder=build,
     )  # fmt: skip
@@ -222,9 +246,18 @@ def _cross_reference(citations: list[dict[str, Any]]) -> list[dict[str, Any]] | 
 
 
 def _mend(tex: str) -> str:
-    r"""A formula for pandoc, which takes \| for the sign of parallel lines and drops \tag."""
+    r"""A formula for pandoc, which takes \| for the sign of parallel lines, drops \tag, and
+    writes out the names of large brackets."""
     tex = re.sub(r"\\tag\{([^{}]*)\}", r"\\qquad \\text{(\1)}", tex)
-    return NORM_BARS.sub(lambda bar: bar[0] if bar[0] == r"\\" else r"\Vert ", tex)
+    tex = NORM_BARS.sub(lambda bar: bar[0] if bar[0] == r"\\" else r"\Vert ", tex)
+    tex = SIZES.sub("", OLD_FONTS.sub(r"\\math\1{\2}", tex))
+    tex = DETERMINANT.sub(r"\\left|\\begin{matrix}\1\\end{matrix}\\right|", tex)
+    return MATRIX.sub(_spread, tex)
+
+
+def _spread(matrix: re.Match[str]) -> str:
+    """A matrix; without brackets, whose columns pandoc would set without a gap, with gaps."""
+    return matrix[0] if matrix[1] else re.sub(r"(?<!\\)&", r"\\quad&&", matrix[0])
 
 
 def _html(html: str, kind: str) -> list[dict[str, Any]]:
@@ -358,8 +391,9 @@ def _compile(source: str, build: Path) -> bytes:
         )
     except typst.TypstError as error:
         raise ExportError(f"Typst: {_diagnostic(error)}") from None
-    if warnings:
-        raise ExportError(f"Typst: {'; '.join(map(_diagnostic, warnings))}")
+    lacking = [warning for warning in warnings if " is deprecated" not in warning.message]
+    if lacking:
+        raise ExportError(f"Typst: {'; '.join(map(_diagnostic, lacking))}")
     return pdf
 
 

@@ -97,6 +97,7 @@ class ResidualStack(nn.Module):
         )
 
     def forward(self, h: Tensor) -> Tensor:
+        """(B, num_hiddens, H, W) to the same shape."""
         for block in self.blocks:
             h = h + block(h)
         return F.relu(h)

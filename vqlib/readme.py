@@ -10,16 +10,21 @@ from vqlib.report import comparison_sentence, equal_steps_sentence, rate_sentenc
 from vqlib.runs import Run
 from vqlib.wording import rows
 
-MARKS = ("<!-- results: made from results/paper -->\n", "<!-- end of results -->\n")
+START, END = "<!-- {name}: made from results/paper -->\n", "<!-- end of {name} -->\n"
+
+
+def claim(summary: pd.DataFrame) -> str:
+    """What the study found, in a sentence or two."""
+    return f"**{comparison_sentence(summary)}**\n"
 
 
 def results_section(summary: pd.DataFrame, runs: list[Run]) -> str:
-    """What the study found, the original report's claims beside it, in Markdown."""
+    """What the study found beyond that, the original report's claims beside it, in Markdown."""
     histories = {
         run.config.batch_size: run.history for run in reversed(runs) if run.config.model == "vqvae"
     }
     paragraphs = [
-        f"{comparison_sentence(summary)} {rate_sentence(summary)}",
+        rate_sentence(summary),
         equal_steps_sentence(histories),
         "What the original report states, and what these runs give (*about* holds within "
         f"{CLOSE:.0%}; SSIM is that of Wang et al., per image):",
@@ -30,9 +35,10 @@ def results_section(summary: pd.DataFrame, runs: list[Run]) -> str:
 
 
 def write_results(readme: Path, summary: pd.DataFrame, runs: list[Run]) -> None:
-    """Puts the section into the README, between its two marks."""
-    start, end = MARKS
-    before, rest = readme.read_text().split(start)
-    after = rest.split(end)[1]
-    text = f"{before}{start}\n{results_section(summary, runs)}\n{end}{after}"
+    """Puts claim and section into the README, each between its two marks."""
+    text = readme.read_text()
+    for name, made in (("claim", claim(summary)), ("results", results_section(summary, runs))):
+        start, end = START.format(name=name), END.format(name=name)
+        before, rest = text.split(start)
+        text = f"{before}{start}\n{made}\n{end}{rest.split(end)[1]}"
     write_atomically(readme, text.encode())
