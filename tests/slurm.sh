@@ -7,11 +7,14 @@ set -euo pipefail
 folder=$2
 settings=/etc/slurm/slurm.conf # not $SLURM_CONF: the plugin's jobs do not pass that on
 gpus=/etc/slurm/gres.conf
+munge=(--socket="$folder/munge.socket")
 PATH=$PATH:/usr/sbin
 
 start() {
     mkdir -p "$folder/state" "$folder/spool"
-    mkdir -p /run/munge && chown munge: /run/munge
+    (umask 077 && head -c 1024 /dev/urandom > "$folder/munge.key")
+    munged --force "${munge[@]}" --key-file="$folder/munge.key" --seed-file="$folder/munge.seed" \
+        --pid-file="$folder/munged.pid" --log-file="$folder/munged.log" 2> /dev/null
     printf 'Name=gpu File=/dev/%s\n' null zero full random > "$gpus" # any devices will do
     cat > "$settings" <<CONF
 ClusterName=test
@@ -20,6 +23,7 @@ SlurmctldPort=16817
 SlurmdPort=16818
 SlurmUser=root
 AuthType=auth/munge
+AuthInfo=socket=$folder/munge.socket
 StateSaveLocation=$folder/state
 SlurmdSpoolDir=$folder/spool
 SlurmctldPidFile=$folder/slurmctld.pid
@@ -40,7 +44,6 @@ ReturnToService=2
 NodeName=$(hostname -s) NodeAddr=127.0.0.1 CPUs=4 RealMemory=16000 Gres=gpu:4 State=UNKNOWN
 PartitionName=test Nodes=ALL Default=YES MaxTime=INFINITE State=UP
 CONF
-    pgrep -x munged > "$folder/munge.there" || runuser -u munge -- munged
     slurmctld
     slurmd
     for _ in $(seq 100); do
@@ -56,7 +59,7 @@ stop() {
         [ -f "$folder/$daemon.pid" ] && kill "$(cat "$folder/$daemon.pid")"
     done
     rm "$settings" "$gpus"
-    [ -s "$folder/munge.there" ] || runuser -u munge -- munged --stop > /dev/null 2>&1
+    munged --stop "${munge[@]}" > /dev/null 2>&1
 }
 
 "$1"

@@ -15,13 +15,13 @@ import pandas as pd
 import pytest
 
 from vqlib import UserError, cluster, study
-from vqlib.cluster import Job, Slurm
+from vqlib.cluster import Job
 from vqlib.paths import ROOT
 from vqlib.study import load_study
 
 DAEMONS = ("slurmctld", "slurmd", "munged", "sbatch")
 SUDO = [] if os.geteuid() == 0 else ["sudo", "-n"]
-PATIENCE = 240.0
+PATIENCE = 500.0
 IN_A_HURRY = "slurm-init-seconds-before-status-checks: 5\nseconds-between-status-checks: 5\n"
 JOB = "job: {cores: 1, memory: 1500, minutes: 30, gpus: 1}\n"
 
@@ -93,13 +93,18 @@ def wait_for(happens: Callable[[], object], process: subprocess.Popen) -> None:
 
 
 def test_each_run_is_a_job_and_one_that_is_killed_is_resumed(smoke, project):
-    process = smoke(epochs=20)
+    process = smoke(epochs=10)
     folder = project / "results" / "smoke"
-    run = "vqvae-photos-b32-e20-s0-limit256"
+    run = "vqvae-photos-b32-e10-s0-limit256"
     wait_for((folder / run / "resume.pt").exists, process)
-    jobs = dict(line.rsplit(" ", 1) for line in queue("%C %m %l %b %i %k"))
-    assert len(jobs) == 4  # noqa
-    number = next(i for i, comment in (x.split() for x in queue("%i %k")) if run in comment)
+    names = {line.split()[0]: line.split()[1] for line in queue("%i %k")}
+    wanted = dict(line.split(maxsplit=1) for line in queue("%i %C %m %l"))
+    assert list(wanted.values()) == 4 * ["1 1500M 30:00"]
+    number = next(number for number, name in names.items() if name.endswith(run))
+    said = subprocess.run(
+        ["scontrol", "show", "job", number], capture_output=True, text=True, check=True
+    )
+    assert "TresPerJob=gres:gpu:1" in said.stdout
     subprocess.run(["scancel", number], check=True)
     said, error = process.communicate(timeout=PATIENCE)
     assert process.returncode == 0, said + error
@@ -125,3 +130,67 @@ def test_an_interrupted_study_leaves_no_job(smoke, project):
     assert {state for number, state in states if number not in before} <= {"CANCELLED"}
     time.sleep(3)
     assert not [pid for pid in trained if Path(f"/proc/{pid}").exists()]
+
+
+@pytest.mark.parametrize(
+    ("job", "message"),
+    [
+        ("job: {gpu: 1}", r"job must give some of cores, memory, minutes, gpus, got {'gpu': 1}"),
+        ("job: 3", "job must give some of cores"),
+        ("job: {cores: 0}", "job: cores must be at least 1, got 0"),
+        ("job: {gpus: -1}", "job: gpus must be at least 0, got -1"),
+        ("job: {memory: 3 GB}", "job: memory must be a whole number, got '3 GB'"),
+    ],
+)
+@pytest.mark.faults
+def test_a_job_that_makes_no_sense_is_refused_by_name(project, monkeypatch, job, message):
+    monkeypatch.setattr(study, "ROOT", project)
+    preset = project / "presets" / "smoke.yaml"
+    preset.write_text(preset.read_text() + job)
+    with pytest.raises(UserError, match=rf"smoke\.yaml: {message}"):
+        load_study("smoke")
+
+
+def test_a_preset_says_what_its_jobs_ask_for(project, monkeypatch):
+    monkeypatch.setattr(study, "ROOT", project)
+    preset = project / "presets" / "smoke.yaml"
+    assert load_study("smoke").job == Job(cores=1, gpus=0)
+    preset.write_text(preset.read_text() + JOB)
+    assert load_study("smoke").job == Job(cores=1, memory=1500, minutes=30, gpus=1)
+
+
+@pytest.mark.faults
+def test_a_missing_plugin_or_cluster_is_told_before_anything_runs(monkeypatch):
+    monkeypatch.setattr(cluster.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(UserError, match=r'not installed: .* --editable "\.\[slurm\]"$'):
+        study.run_study("smoke", executor="slurm")
+    monkeypatch.setattr(cluster.importlib.util, "find_spec", lambda name: name)
+    monkeypatch.setattr(cluster.shutil, "which", lambda name: None)
+    with pytest.raises(UserError, match="there is no sbatch here"):
+        study.run_study("smoke", executor="slurm")
+    with pytest.raises(UserError, match="unknown executor 'pbs': choose one of local, slurm"):
+        study.run_study("smoke", executor="pbs")
+
+
+FAILED = """\
+Error in rule train:
+    message: SLURM-job '{}' failed, SLURM status is: '{}'. For further error details
+    jobid: 6
+    output: notebooks/{}.ipynb
+    external_jobid: 4
+"""
+REFUSED = """\
+Error in rule train:
+    message: SLURM sbatch failed. The error message was 'sbatch: error: invalid partition'.
+    sbatch call:
+    output: notebooks/c.ipynb
+"""
+
+
+@pytest.mark.faults
+def test_what_the_cluster_did_to_a_run_is_told():
+    jobs = ((1, "TIMEOUT", "a"), (2, "TIMEOUT", "b"), (3, "OUT_OF_MEMORY", "a"), (4, "FAILED", "b"))
+    assert cluster.lost_jobs("\n".join(FAILED.format(*job) for job in jobs) + REFUSED) == {
+        "c": "its job was not taken: sbatch: error: invalid partition",
+        "a": "its job was ended: OUT_OF_MEMORY",
+    }

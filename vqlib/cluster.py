@@ -1,6 +1,7 @@
 """A study's runs on a SLURM cluster: what each asks for, and how Snakemake is told to go there."""
 
 import importlib.util
+import re
 import shutil
 import subprocess
 from dataclasses import dataclass, fields
@@ -13,6 +14,10 @@ from vqlib.paths import ROOT
 
 EXECUTORS = ("local", "slurm")
 PLUGIN = "snakemake_executor_plugin_slurm"
+_ENDED = re.compile(
+    r"message: SLURM.job .* status is: '(\w+)'(?s:.*?)output: notebooks/(.+)\.ipynb"
+)
+_REFUSED = re.compile(r"The error message was '(.*)'\.(?s:.*?)output: notebooks/(.+)\.ipynb")
 
 
 @dataclass(frozen=True)
@@ -78,3 +83,15 @@ class Slurm:
         jobs = [line.split() for line in queue.stdout.splitlines()]
         if left := [number for number, name in jobs if name.startswith(self.prefix)]:
             subprocess.run(["scancel", *left], check=False)
+
+
+def lost_jobs(log: str) -> dict[str, str]:
+    """The runs that no notebook can say anything of, by name: what became of their last jobs.
+
+    Args:
+        log: Snakemake's.
+    """
+    refused = {run: f"its job was not taken: {said}" for said, run in _REFUSED.findall(log)}
+    states = {run: state for state, run in _ENDED.findall(log)}  # the later of two tries
+    ended = {run: f"its job was ended: {state}" for run, state in states.items()}
+    return refused | {run: said for run, said in ended.items() if states[run] != "FAILED"}

@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from vqlib.cluster import EXECUTORS, Job, Slurm
+from vqlib.cluster import EXECUTORS, Job, Slurm, lost_jobs
 from vqlib.config import MODELS, TrainConfig
 from vqlib.errors import UserError
 from vqlib.files import sole_writer, write_atomically
@@ -420,12 +420,21 @@ def _prepare(study: Study, waiting: list[str]) -> None:
 
 
 def _failures(study: Study, log: Path) -> str:
-    """What the failed notebooks said, a line each."""
+    """What the failed notebooks said, a line each, and what the cluster did to the others."""
+    lost = {
+        name: what
+        for name, what in lost_jobs(log.read_text(errors="replace")).items()
+        if not is_finished(study.folder / name)
+    }
     said = [
         line.removeprefix("vqlib: ")
         for path in sorted((study.folder / "logs").glob("*.log"))
+        if path.stem not in lost
         for line in path.read_text(errors="replace").splitlines()
         if line.startswith("vqlib: ")
+    ]
+    said += [
+        f"{name}: {what}" for name, what in lost.items() if not is_finished(study.folder / name)
     ]
     again = "Once that is mended, the same command goes on where it stopped."
     if not said:  # not a notebook but Snakemake itself
