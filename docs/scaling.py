@@ -10,7 +10,7 @@ from vqlib.study import load_summary
 
 PAGE = Path(__file__).with_suffix(".md")
 FITTED = (16, 256)  # batch sizes; the others check the model
-START = 25.0  # CPU seconds a job, beside its epochs
+START = 65.0  # CPU seconds a job, beside its epochs
 BUSY = 1.5  # times the fastest epoch that a run's mean epoch takes on a shared machine, at most
 PLANS = ((1, 5, 2), (3, 5, 2), (10, 5, 2), (100, 5, 2))  # seeds, batch sizes, models
 CORES = (2, 32, 200)

@@ -25,7 +25,7 @@ class Job:
     """What one training run asks for; on the machine itself only its cores count."""
 
     cores: int = 1
-    memory: int = 3000  # MB
+    memory: int = 4000  # MB
     minutes: int = 360  # after which the cluster stops it, and it goes on as a second job
     gpus: int = 0
 
