@@ -6,8 +6,8 @@ READY := .venv/ready
 .DEFAULT_GOAL := help
 .PHONY: report status test lab docs clean help
 
-report: $(READY)  ## run the study and make its figures and report PDF (PRESET=quick, smoke or paper; RETRAIN=1)
-	@$(BIN)/vqlib study $(PRESET) $(if $(RETRAIN),--retrain) $(if $(KEEP_GOING),--keep-going)
+report: $(READY)  ## run the study and make its figures and report PDF (PRESET=quick, smoke or paper; RETRAIN=1; EXECUTOR=slurm)
+	@$(BIN)/vqlib study $(PRESET) $(if $(RETRAIN),--retrain) $(if $(KEEP_GOING),--keep-going) $(if $(EXECUTOR),--executor $(EXECUTOR))
 
 status: $(READY)  ## which runs are under way: epoch, losses, time left
 	@$(BIN)/vqlib status

@@ -28,6 +28,14 @@ def train_notebook(wildcards):
 workdir: study.folder
 
 
+localrules:  # they take seconds; only the runs are worth a job on a cluster
+    all,
+    summary,
+    compare,
+    losses,
+    report,
+
+
 wildcard_constraints:
     run="(vae|vqvae)-.*",
 
@@ -46,7 +54,11 @@ rule train:
         lambda wildcards: arguments(study.arguments(wildcards.run)),
     log:
         "logs/{run}.log",
-    threads: 1
+    threads: study.job.cores
+    resources:
+        mem_mb=study.job.memory,
+        runtime=study.job.minutes,
+        gpu=study.job.gpus,
     shell:
         RUN_NOTEBOOK + " {input:q} {output:q} {params} > {log:q} 2>&1"
 

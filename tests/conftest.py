@@ -1,6 +1,7 @@
 """Small data and small trained runs that several tests share; nothing here touches the network."""
 
 import os
+import shutil
 import urllib.error
 import urllib.request
 from collections.abc import Callable
@@ -15,6 +16,7 @@ from vqlib import Images, Run, TrainConfig, fit, load_images
 from vqlib.paths import ROOT
 
 MODELS = ("vae", "vqvae")
+PARTS = ("vqlib", "notebooks", "presets", "report", "profiles", "Snakefile")  # of the project
 SMALL = {  # a second or less an epoch
     "vae": {"latent_dim": 16},
     "vqvae": {
@@ -112,3 +114,14 @@ def summary() -> pd.DataFrame:
         bits=[29.0, 31.0, 576.0, 576.0], dataset="cifar10", n_train=50_000, n_test=10_000,
         learning_rate=5e-4,
     )  # fmt: skip
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """A copy of the project without any results, in a folder with a space in its name."""
+    folder = tmp_path / "a project"
+    folder.mkdir()
+    for part in PARTS:
+        copy = shutil.copytree if (ROOT / part).is_dir() else shutil.copy
+        copy(ROOT / part, folder / part)
+    return folder

@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -11,23 +10,7 @@ from pathlib import Path
 
 import nbformat
 import pandas as pd
-import pytest
 from pypdf import PdfReader
-
-from vqlib.paths import ROOT
-
-PARTS = ("vqlib", "notebooks", "presets", "report", "Snakefile")
-
-
-@pytest.fixture
-def project(tmp_path: Path) -> Path:
-    """A copy of the project without any results, in a folder with a space in its name."""
-    folder = tmp_path / "a project"
-    folder.mkdir()
-    for part in PARTS:
-        copy = shutil.copytree if (ROOT / part).is_dir() else shutil.copy
-        copy(ROOT / part, folder / part)
-    return folder
 
 
 def run_vqlib(project: Path, *arguments: str) -> subprocess.CompletedProcess:

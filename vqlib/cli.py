@@ -125,6 +125,7 @@ def _parser() -> argparse.ArgumentParser:
     study.add_argument("preset", help="quick, paper or smoke: a file in presets/")
     study.add_argument("--keep-going", action="store_true", help="go on when a notebook fails")
     study.add_argument("--retrain", action="store_true", help="delete the preset's runs first")
+    study.add_argument("--executor", default="local", help="local or slurm", metavar="…")
     study.set_defaults(command=_study)
 
     status = commands.add_parser(
@@ -197,7 +198,7 @@ def _bench(options: argparse.Namespace) -> None:
 def _study(options: argparse.Namespace) -> None:
     from vqlib.study import run_study
 
-    run_study(options.preset, options.keep_going, options.retrain)
+    run_study(options.preset, options.keep_going, options.retrain, options.executor)
 
 
 def _status(options: argparse.Namespace) -> None:

@@ -42,11 +42,13 @@ def watch(process: subprocess.Popen, folder: Path, waiting: list[str]) -> None:
     """Shows the runs under way until the process ends: redrawn in a terminal, else now and then."""
     live = sys.stdout.isatty()
     started = time.monotonic()
-    drawn, printed = 0, 0.0
+    drawn, printed, pause = 0, 0.0, 0.5
     while process.poll() is None:
-        time.sleep(0.5)
+        time.sleep(pause)
         if live:
+            asked = time.monotonic()
             drawn = _redraw(_report(folder, waiting, started), drawn)
+            pause = max(0.5, 20 * (time.monotonic() - asked))  # a thousand runs, a slow disk
         elif time.monotonic() - printed > LINE_EVERY_SECONDS:
             printed = time.monotonic()
             print("\n".join(_report(folder, waiting, started)), flush=True)

@@ -9,7 +9,7 @@ import subprocess
 import sys
 from collections import Counter
 from contextlib import suppress
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from numbers import Number
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,8 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from vqlib.config import MODELS, TrainConfig
+from vqlib.cluster import EXECUTORS, Job, Slurm, lost_jobs
+from vqlib.config import TrainConfig
 from vqlib.errors import UserError
 from vqlib.files import sole_writer, write_atomically
 from vqlib.images import load_images, resolve_dataset
@@ -60,10 +61,11 @@ SUMMARY_COLUMNS = (
 
 @dataclass(frozen=True)
 class Study:
-    """A preset's name and the runs that it asks for."""
+    """A preset's name, the runs that it asks for, and what each of them asks of a cluster."""
 
     name: str
     configs: list[TrainConfig]
+    job: Job = field(default_factory=Job)
 
     @property
     def folder(self) -> Path:
@@ -124,6 +126,7 @@ def load_study(preset: str, dataset: str | None = None) -> Study:
     if not isinstance(values, dict):
         raise UserError(f"{path} must hold names and values")
     also = values.pop("also", [])
+    job = _job(path, values.pop("job", {}))
     lists = {name: values.pop(name, None) for name in GRID.values()}
     for name, value in lists.items():
         if not isinstance(value, list) or not value:
@@ -131,8 +134,9 @@ def load_study(preset: str, dataset: str | None = None) -> Study:
     for name, grid in GRID.items():
         if name in values:
             raise UserError(f"{path}: {name} is given by the list {grid}")
-    if set(lists["models"]) != set(MODELS) and set(lists["models"]) < set(MODELS):
-        raise UserError(f"{path}: models must be [{', '.join(MODELS)}]: the report compares them")
+    if set(lists["models"]) < set(NOTEBOOKS):
+        wanted = ", ".join(NOTEBOOKS)
+        raise UserError(f"{path}: models must be [{wanted}]: the report compares them")
     values["dataset"] = resolve_dataset(dataset or values.get("dataset", "cifar10"))
     varied = [dict(zip(GRID, each, strict=True)) for each in itertools.product(*lists.values())]
     configs = [_config(path, values, each) for each in [*varied, *_check_also(path, also)]]
@@ -140,7 +144,7 @@ def load_study(preset: str, dataset: str | None = None) -> Study:
     for name, count in Counter(config.run_name for config in configs).items():
         if count > 1:
             raise UserError(f"{path}: {name} is asked for {count} times")
-    return Study(preset, configs)
+    return Study(preset, configs, job)
 
 
 def summarise(runs: list[Run]) -> pd.DataFrame:
@@ -279,16 +283,27 @@ def _read_summary(path: Path) -> pd.DataFrame:
     return summary
 
 
-def run_study(preset: str, keep_going: bool = False, retrain: bool = False) -> None:
-    """Runs a preset with Snakemake on all cores, shows how far it is, and names the report.
+def run_study(
+    preset: str, keep_going: bool = False, retrain: bool = False, executor: str = "local"
+) -> None:
+    """Runs a preset with Snakemake, shows how far it is, and names the report.
+
+    Args:
+        preset: the preset's name.
+        keep_going: whether the rest goes on where a notebook fails; on a cluster it always does.
+        retrain: whether the preset's runs are deleted first.
+        executor: `local`, on all cores of this machine, or `slurm`, each run a job of its own.
 
     Raises:
-        UserError: before anything runs, where the preset or the data is wrong; afterwards, where
-            a notebook failed, with its name, cell and message.
+        UserError: before anything runs, where the preset or the data is wrong or there is no
+            such executor; afterwards, where a notebook failed, with its name, cell and message.
     """
+    if executor not in EXECUTORS:
+        raise UserError(f"unknown executor {executor!r}: choose one of {', '.join(EXECUTORS)}")
     study = load_study(preset)
+    cluster = Slurm() if executor == "slurm" else None
     with sole_writer(study.folder):
-        _run_alone(study, keep_going, retrain)
+        _run_alone(study, keep_going, retrain, cluster)
     for run in (load_run(study.folder / name) for name in study.run_names):
         if warning := collapse_warning(run.config, run.history):
             print(warning)
@@ -297,7 +312,7 @@ def run_study(preset: str, keep_going: bool = False, retrain: bool = False) -> N
     print(f"report:  {study.report}")
 
 
-def _run_alone(study: Study, keep_going: bool, retrain: bool) -> None:
+def _run_alone(study: Study, keep_going: bool, retrain: bool, cluster: Slurm | None) -> None:
     dataset = study.configs[0].dataset
     if not retrain:
         _take_shipped(study)
@@ -318,7 +333,7 @@ def _run_alone(study: Study, keep_going: bool, retrain: bool) -> None:
     log = study.folder / "logs" / "snakemake.log"
     with open(log, "w") as output:
         process = subprocess.Popen(
-            _snakemake(study, keep_going, anew=bool(waiting)),
+            _snakemake(study, keep_going, bool(waiting), cluster.options() if cluster else []),
             stdout=output,
             stderr=subprocess.STDOUT,
             cwd=ROOT,
@@ -328,6 +343,8 @@ def _run_alone(study: Study, keep_going: bool, retrain: bool) -> None:
         watch(process, study.folder, waiting)
     finally:  # an interrupted study leaves no training behind
         _stop(process)
+        if cluster:
+            cluster.cancel()
     if process.returncode:
         raise UserError(_failures(study, log))
     missing = [name for name in study.run_names if not is_finished(study.folder / name)]
@@ -357,7 +374,7 @@ def _check_free(study: Study, waiting: list[str]) -> None:
                 pass
 
 
-def _snakemake(study: Study, keep_going: bool, anew: bool) -> list[str]:
+def _snakemake(study: Study, keep_going: bool, anew: bool, where: list[str]) -> list[str]:
     """The command; the study's folder is locked already, so that a killed one locks nobody out.
 
     Args:
@@ -365,12 +382,14 @@ def _snakemake(study: Study, keep_going: bool, anew: bool) -> list[str]:
         keep_going: whether the rest goes on where a notebook fails.
         anew: whether there is something to train, and so summary, figures and report to be made
             again; Snakemake would be content with old ones.
+        where: options that send the runs elsewhere.
     """
     return [
         *(sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"), "--quiet"),
         *("--cores", "all", "--nolock", "--rerun-incomplete"),
         *(["--keep-going"] if keep_going else []),
         *(["--forcerun", "summary"] if anew else []),
+        *where,
         *("--config", f"preset={study.name}", f"dataset={study.configs[0].dataset}"),
     ]
 
@@ -427,12 +446,21 @@ def _prepare(study: Study, waiting: list[str]) -> None:
 
 
 def _failures(study: Study, log: Path) -> str:
-    """What the failed notebooks said, a line each."""
+    """What the failed notebooks said, a line each, and what the cluster did to the others."""
+    lost = {
+        name: what
+        for name, what in lost_jobs(log.read_text(errors="replace")).items()
+        if not is_finished(study.folder / name)
+    }
     said = [
         line.removeprefix("vqlib: ")
         for path in sorted((study.folder / "logs").glob("*.log"))
+        if path.stem not in lost
         for line in path.read_text(errors="replace").splitlines()
         if line.startswith("vqlib: ")
+    ]
+    said += [
+        f"{name}: {what}" for name, what in lost.items() if not is_finished(study.folder / name)
     ]
     again = "Once that is mended, the same command goes on where it stopped."
     if not said:  # not a notebook but Snakemake itself
@@ -449,6 +477,13 @@ def _check_also(path: Path, also: Any) -> list[dict[str, Any]]:
             f"{path}: also must be a list of runs such as {{model: vae, batch_size: 16, seed: 1}}"
         )
     return also
+
+
+def _job(path: Path, values: Any) -> Job:
+    try:
+        return Job.from_dict(values)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
 
 
 def _config(path: Path, values: dict[str, Any], varied: dict[str, Any]) -> TrainConfig:
