@@ -254,7 +254,7 @@ def _loss_axis(axis: Axes) -> None:
 
 def _epoch_axis(axis: Axes) -> None:
     axis.set_xlabel("epoch")
-    axis.xaxis.set_major_locator(ticker.MaxNLocator(integer=True, min_n_ticks=1))
+    axis.xaxis.set_major_locator(ticker.MaxNLocator("auto", integer=True, min_n_ticks=1))
 
 
 def _batch_size_axis(axis: Axes, batch_sizes: pd.Series) -> None:
