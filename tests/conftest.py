@@ -16,7 +16,10 @@ from vqlib import Images, Run, TrainConfig, fit, load_images
 from vqlib.paths import ROOT
 
 MODELS = ("vae", "vqvae")
-PARTS = ("vqlib", "notebooks", "presets", "report", "profiles", "Snakefile")  # of the project
+PARTS = (  # of the project
+    *("vqlib", "notebooks", "presets", "report", "profiles", "Snakefile"),
+    "results/precision",
+)
 SMALL = {  # a second or less an epoch
     "vae": {"latent_dim": 16},
     "vqvae": {
@@ -118,7 +121,7 @@ def summary() -> pd.DataFrame:
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
-    """A copy of the project without any results, in a folder with a space in its name."""
+    """A copy of the project without results of a preset, in a folder with a space in its name."""
     folder = tmp_path / "a project"
     folder.mkdir()
     for part in PARTS:

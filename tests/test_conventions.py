@@ -27,7 +27,12 @@ LOCKED = [
     for line in (ROOT / "requirements.lock").read_text().splitlines()
     if line and not line.startswith("#")
 ]
-DEPENDENCIES = [*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["test"]]
+EXTRAS = PROJECT["optional-dependencies"]
+TESTED = [one for extra in ("browser", "slurm", "test") for one in EXTRAS[extra]]
+DEPENDENCIES = [
+    *PROJECT["dependencies"],
+    *(one for one in TESTED if not one.startswith("vqlib[")),  # which names the other extras
+]
 
 
 def is_pin(requirement: Requirement) -> bool:

@@ -33,7 +33,7 @@ from vqlib import (
 from vqlib.config import typed
 from vqlib.evaluation import codebook_use
 from vqlib.protocols import ssim_by_protocol
-from vqlib.runs import read_state
+from vqlib.runs import read_state, write_environment
 
 pytestmark = pytest.mark.faults
 
@@ -298,13 +298,11 @@ def read_everything(run: Run) -> None:
     _ = run.history, run.evaluation, run.model, run.reconstructions
 
 
-def without_checksums(folder: Path) -> Path:
-    """As the first runs were."""
-    path = folder / "environment.json"
-    said = json.loads(path.read_text())
-    del said["sha256"]
-    path.write_text(json.dumps(said))
-    return folder
+def seal(folder: Path) -> None:
+    """Gives the files as they are now fitting checksums, so that only what they say is wrong."""
+    said = json.loads((folder / "environment.json").read_text())
+    del said["sha256"], said["seal"]
+    write_environment(folder, said)
 
 
 def rename_weight(folder: Path) -> None:
@@ -401,10 +399,9 @@ def test_a_run_that_does_not_fit_is_refused_with_what_differs(
     small_runs: dict[str, Run], tmp_path: Path, name: str
 ) -> None:
     change, said = MISFITS[name]
-    folder = without_checksums(
-        Path(shutil.copytree(small_runs["vqvae"].folder, tmp_path / "some run"))
-    )
+    folder = Path(shutil.copytree(small_runs["vqvae"].folder, tmp_path / "some run"))
     change(folder)
+    seal(folder)
     with pytest.raises(UserError) as refused:
         read_everything(load_run(folder))
     assert said in str(refused.value)
