@@ -2,6 +2,7 @@ PYTHON ?= python3
 PRESET ?= quick
 BIN := .venv/bin
 READY := .venv/ready
+ON_ALL_CORES := --numprocesses auto --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
 .PHONY: report status test lab docs clean help
@@ -14,8 +15,8 @@ status: $(READY)  ## which runs are under way: epoch, losses, time left
 
 test: $(READY)  ## all tests, the notebooks among them, and the smoke study end to end
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
-	$(BIN)/pytest -q
-	$(BIN)/pytest -q --nbval --nbval-current-env notebooks/
+	OMP_NUM_THREADS=1 $(BIN)/pytest -q $(ON_ALL_CORES)
+	OMP_NUM_THREADS=1 $(BIN)/pytest -q $(ON_ALL_CORES) --nbval --nbval-current-env notebooks/
 
 lab: $(READY)  ## open the notebooks in JupyterLab
 	$(BIN)/jupyter lab --notebook-dir=notebooks

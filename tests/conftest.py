@@ -32,6 +32,14 @@ SMALL = {  # a second or less an epoch
 }
 
 
+LONGEST = ("test_smoke.py", "test_cluster.py", "test_browser.py")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The files that take minutes go first: no core is left with one of them in the end."""
+    items.sort(key=lambda item: item.path.name not in LONGEST)
+
+
 @pytest.fixture(autouse=True)
 def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
     """A test that would download something finds the network gone."""
@@ -122,7 +130,11 @@ def summary() -> pd.DataFrame:
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
     """A copy of the project without results of a preset, in a folder with a space in its name."""
-    folder = tmp_path / "a project"
+    return copy_project(tmp_path / "a project")
+
+
+def copy_project(folder: Path) -> Path:
+    """Copies what a study needs to a new folder, and returns that."""
     folder.mkdir()
     for part in PARTS:
         copy = shutil.copytree if (ROOT / part).is_dir() else shutil.copy

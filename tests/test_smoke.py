@@ -6,10 +6,13 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import nbformat
 import pandas as pd
+import pytest
+from conftest import copy_project
 from pypdf import PdfReader
 
 
@@ -34,70 +37,91 @@ def break_notebook(path: Path, source: str) -> None:
     nbformat.write(notebook, path)
 
 
-def test_smoke_study_makes_runs_figures_and_a_report_of_those_numbers(project):
-    result = run_vqlib(project, "study", "smoke")
-    assert result.returncode == 0, result.stderr
-    folder = project / "results" / "smoke"
-    assert str(folder / "report.pdf") in result.stdout
+@dataclass
+class Study:
+    """The smoke study in a copy of the project: a notebook failed, was mended, and it went on."""
 
-    summary = pd.read_csv(folder / "summary.csv")
+    project: Path
+    failed: subprocess.CompletedProcess
+    failed_cell: int
+    left: set[str]  # after the failure: the executed notebooks of runs, and the report
+    mended: subprocess.CompletedProcess
+
+    @property
+    def folder(self) -> Path:
+        return self.project / "results" / "smoke"
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory: pytest.TempPathFactory) -> Study:
+    project = copy_project(tmp_path_factory.mktemp("smoke") / "a project")
+    folder = project / "results" / "smoke"
+    notebook = project / "notebooks" / "02_vqvae.ipynb"
+    whole = notebook.read_text()
+    break_notebook(notebook, 'if batch_size == 64: raise RuntimeError("out of paint")')
+    cell = len(nbformat.read(notebook, 4).cells)
+    failed = run_vqlib(project, "study", "smoke", "--keep-going")
+    left = {path.name for path in (folder / "notebooks").glob("*-limit256.ipynb")}
+    left |= {path.name for path in folder.glob("report.pdf")}
+    notebook.write_text(whole)
+    return Study(project, failed, cell, left, run_vqlib(project, "study", "smoke"))
+
+
+def test_a_failed_notebook_fails_the_study_by_name_and_the_other_runs_are_trained(study):
+    assert study.failed.returncode == 1
+    assert (
+        f"02_vqvae.ipynb for vqvae-photos-b64-e2-s0-limit256: "
+        f"cell {study.failed_cell} failed: RuntimeError: out of paint"
+    ) in study.failed.stderr
+    assert "Traceback" not in study.failed.stderr
+    assert study.left == {
+        "vae-photos-b32-e2-s0-limit256.ipynb",
+        "vae-photos-b64-e2-s0-limit256.ipynb",
+        "vqvae-photos-b32-e2-s0-limit256.ipynb",
+    }
+
+
+def test_the_mended_study_goes_on_and_makes_figures_and_a_report_of_its_numbers(study):
+    assert study.mended.returncode == 0, study.mended.stderr
+    assert str(study.folder / "report.pdf") in study.mended.stdout
+
+    summary = pd.read_csv(study.folder / "summary.csv")
     assert sorted(zip(summary.model, summary.batch_size, strict=True)) == [
         *(("vae", 32), ("vae", 64), ("vqvae", 32), ("vqvae", 64)),
     ]
     for row in summary.itertuples():
-        stored = json.loads((folder / row.run / "evaluation.json").read_text())
+        stored = json.loads((study.folder / row.run / "evaluation.json").read_text())
         assert row.test_ssim == stored["test_ssim"]
-        assert not list((folder / row.run).glob("resume*"))
+        assert not list((study.folder / row.run).glob("resume*"))
 
-    figures = {path.name for path in (folder / "figures").iterdir()}
+    figures = {path.name for path in (study.folder / "figures").iterdir()}
     names = ("figure1_reconstructions", "figure2_ssim", "figure3_loss")
     assert figures >= {f"{name}.{suffix}" for name in names for suffix in ("png", "pdf")}
 
     text = " ".join(
-        " ".join(page.extract_text().split()) for page in PdfReader(folder / "report.pdf").pages
+        " ".join(page.extract_text().split())
+        for page in PdfReader(study.folder / "report.pdf").pages
     )
     for row in summary.itertuples():
         assert f"{row.test_ssim:.3f}" in text
     assert "photographs that scikit-image carries" in text
     assert "??" not in text
 
-    again = run_vqlib(project, "study", "smoke")
-    assert "4 of them finished already" in again.stdout
+
+def test_a_finished_study_is_used_as_it_is_and_trained_anew_only_when_asked(study):
+    histories = list(study.folder.glob("*/history.csv"))
+    written = [path.stat().st_mtime_ns for path in histories]
+    again = run_vqlib(study.project, "study", "smoke")
     assert again.returncode == 0
+    assert "4 of them finished already" in again.stdout
+    assert [path.stat().st_mtime_ns for path in histories] == written
 
-    before = {name: (folder / name / "history.csv").stat().st_mtime_ns for name in summary.run}
-    anew = run_vqlib(project, "study", "smoke", "--retrain")
+    anew = run_vqlib(study.project, "study", "smoke", "--retrain")
     assert anew.returncode == 0, anew.stderr
-    for name, written in before.items():
-        assert (folder / name / "history.csv").stat().st_mtime_ns > written
-    assert (folder / "report.pdf").exists()
-
-
-def test_a_failed_notebook_fails_the_study_by_name_and_the_rest_goes_on(project):
-    broken = project / "notebooks" / "02_vqvae.ipynb"
-    whole = broken.read_text()
-    break_notebook(broken, 'if batch_size == 64: raise RuntimeError("out of paint")')
-    result = run_vqlib(project, "study", "smoke", "--keep-going")
-    assert result.returncode == 1
-    cell = len(nbformat.read(broken, 4).cells)
-    assert (
-        f"02_vqvae.ipynb for vqvae-photos-b64-e2-s0-limit256: "
-        f"cell {cell} failed: RuntimeError: out of paint"
-    ) in result.stderr
-    assert "Traceback" not in result.stderr
-    folder = project / "results" / "smoke"
-    done = {path.stem for path in (folder / "notebooks").glob("*s0-limit256.ipynb")}
-    assert done == {
-        "vae-photos-b32-e2-s0-limit256",
-        "vae-photos-b64-e2-s0-limit256",
-        "vqvae-photos-b32-e2-s0-limit256",
-    }
-    assert not (folder / "report.pdf").exists()
-
-    broken.write_text(whole)
-    mended = run_vqlib(project, "study", "smoke")
-    assert mended.returncode == 0, mended.stderr
-    assert (folder / "report.pdf").exists()
+    assert len(histories) == 4
+    for path, before in zip(histories, written, strict=True):
+        assert path.stat().st_mtime_ns > before
+    assert (study.folder / "report.pdf").exists()
 
 
 def test_an_interrupted_study_leaves_no_process_and_goes_on(project):
