@@ -315,7 +315,8 @@ class OwnLoop:
 
     def train_epoch(self) -> float:
         """Trains one more epoch; the seconds that this took."""
-        self.trainer.advance(self.progress)
+        with _quiet():  # a few steps collapse a codebook: no news here
+            self.trainer.advance(self.progress)
         return self.trainer.history[-1]["seconds"]
 
     def rate(self) -> float:

@@ -38,14 +38,16 @@ def evaluate(model: nn.Module, images: Tensor, data_variance: float) -> dict[str
     check_images(images, "test")
     if not 0 < data_variance < math.inf:
         raise UserError(f"data_variance must be a finite number above 0, got {data_variance}")
-    squared_error, usage, reconstructions = 0.0, None, []
-    for x, y, codes in reconstruct_all(model, images):
+    squared_error, usage = 0.0, None
+    reconstructions = torch.empty(images.shape)
+    parts = reconstructions.split(BATCH)
+    for part, (x, y, codes) in zip(parts, reconstruct_all(model, images), strict=True):
         check_pair(x, y, 1.0)
         squared_error += (x.double() - y.double()).square().sum().item()
         usage = count_codes(model, codes, usage)
-        reconstructions.append(y.cpu())
+        part.copy_(y)
     mse = squared_error / images.numel()
-    protocols = ssim_by_protocol(scale(images), torch.cat(reconstructions))
+    protocols = ssim_by_protocol(scale(images), reconstructions)
     return {
         "n_test": len(images),
         "test_mse": mse,

@@ -6,7 +6,6 @@ One set of reconstructions gets very different scores; notebook 3 shows which. T
 
 from collections.abc import Callable, Iterator
 
-import numpy as np
 from skimage.metrics import structural_similarity
 from torch import Tensor
 
@@ -14,8 +13,8 @@ from vqlib.similarity import check_pair, ssim
 
 GRID = 8  # images along each side of a grid picture
 SIDE = 7  # of scikit-image's default window
-CHUNK = 500  # images at a time
-GRIDS = 8  # grid pictures at a time
+CHUNK = 100  # images at a time
+GRIDS = 2  # grid pictures at a time
 
 
 def ssim_by_protocol(x: Tensor, y: Tensor) -> dict[str, float]:
@@ -34,11 +33,9 @@ def ssim_by_protocol(x: Tensor, y: Tensor) -> dict[str, float]:
     return {name: score(x, y) for name, score in PROTOCOLS.items()}
 
 
-def _per_image(
-    data_range: float, window: str | int, chunk: int = CHUNK
-) -> Callable[[Tensor, Tensor], float]:
+def _per_image(data_range: float, window: str | int) -> Callable[[Tensor, Tensor], float]:
     def score(x: Tensor, y: Tensor) -> float:
-        chunks = zip(x.split(chunk), y.split(chunk), strict=True)
+        chunks = zip(x.split(CHUNK), y.split(CHUNK), strict=True)
         return sum(ssim(a, b, data_range, window).sum().item() for a, b in chunks) / len(x)
 
     return score
@@ -50,11 +47,13 @@ def _no_window(x: Tensor, y: Tensor) -> float:
 
 def _grid_pictures(x: Tensor, y: Tensor) -> float | None:
     """8×8 images side by side as one picture; images that do not fill a picture are left out."""
-    count = len(x) // GRID**2
+    tiles = GRID**2
+    count = len(x) // tiles
     if count == 0:
         return None
-    score = _per_image(1.0, SIDE, GRIDS)
-    return score(*(_as_grids(images[: count * GRID**2]) for images in (x, y)))
+    chunks = (images[: count * tiles].split(GRIDS * tiles) for images in (x, y))
+    scores = (ssim(_as_grids(a), _as_grids(b), 1.0, SIDE) for a, b in zip(*chunks, strict=True))
+    return sum(score.sum().item() for score in scores) / count
 
 
 def _as_grids(images: Tensor) -> Tensor:
@@ -64,21 +63,23 @@ def _as_grids(images: Tensor) -> Tensor:
 
 def _flattened(x: Tensor, y: Tensor) -> float | None:
     """The batch as one grey picture of (N, 3·H·W): the window spans neighbouring images."""
-    return _across_images(x.flatten(1).numpy(), y.flatten(1).numpy(), None)
+    return _across_images(x, y, lambda images: images.flatten(1), None)
 
 
 def _volume(x: Tensor, y: Tensor) -> float | None:
     """The batch as one volume of (N, H, W) with colours: the window spans neighbouring images."""
-    return _across_images(x.movedim(1, -1).numpy(), y.movedim(1, -1).numpy(), -1)
+    return _across_images(x, y, lambda images: images.movedim(1, -1), -1)
 
 
-def _across_images(x: np.ndarray, y: np.ndarray, channel_axis: int | None) -> float | None:
-    """scikit-image's default on the whole array, in pieces that overlap by the window."""
+def _across_images(
+    x: Tensor, y: Tensor, arrange: Callable[[Tensor], Tensor], channel_axis: int | None
+) -> float | None:
+    """scikit-image's default on all images as arranged, in pieces that overlap by the window."""
     if len(x) < SIDE:
         return None
     total = 0.0
     for rows in _overlapping(len(x)):
-        a, b = x[rows].astype(np.float64), y[rows].astype(np.float64)
+        a, b = (arrange(images[rows]).double().numpy() for images in (x, y))
         score = structural_similarity(a, b, win_size=SIDE, data_range=1, channel_axis=channel_axis)
         total += score * (len(a) - SIDE + 1)
     return float(total / (len(x) - SIDE + 1))
