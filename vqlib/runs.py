@@ -185,8 +185,8 @@ def collapse_warning(config: TrainConfig, history: pd.DataFrame) -> str | None:
         return None
     return (
         f"WARNING: {config.run_name}: the codebook collapsed, perplexity was below {COLLAPSED} on "
-        f"the test images in epoch {', '.join(map(str, epochs))}: try another seed or a lower "
-        "learning rate"
+        f"the test images in epoch {', '.join(map(str, epochs))}: try more epochs, another seed "
+        "or a lower learning rate"
     )
 
 
