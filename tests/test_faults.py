@@ -554,7 +554,7 @@ def test_a_collapsed_codebook_is_told_while_training_in_the_history_and_ever_aft
     assert run.history["collapsed"].tolist() == [False, True, False]
     warning = (
         f"WARNING: {config.run_name}: the codebook collapsed, perplexity was below 2 on the test "
-        "images in epoch 2: try another seed"
+        "images in epoch 2: try more epochs"
     )
     assert capsys.readouterr().out.count(warning) == 1
     monkeypatch.setattr(VQVAE, "codes", codes)

@@ -1,10 +1,15 @@
 """The README shows the results that are shipped."""
 
+import sys
+
 from vqlib import readme
 from vqlib.claims import claim_table
 from vqlib.paths import ROOT, SHIPPED
 from vqlib.study import load_runs, load_summary
 from vqlib.wording import rows
+
+sys.path.insert(0, str(ROOT / "docs"))
+import speed
 
 
 def test_the_sections_go_between_their_marks_and_nothing_else_changes(tmp_path):
@@ -40,3 +45,7 @@ def test_the_project_s_readme_has_the_shipped_results():
     shown = (ROOT / "README.md").read_text()
     assert readme.claim(summary) in shown
     assert readme.results_section(summary, load_runs(SHIPPED, summary)) in shown
+
+
+def test_the_project_s_readme_has_the_shipped_table_of_the_full_bench():
+    assert speed.section(speed.shipped()) in speed.README.read_text()

@@ -48,10 +48,7 @@ def compare(
 
 def table(rows: list[Row], machine: dict[str, Any]) -> str:
     """The Markdown table, with what it was measured on above it."""
-    lines = [("Measured", "vqlib", "beside it", "", "Ratio", "How")]
-    for row in rows:
-        figures = (_figure(value, row.unit) for value in (row.vqlib, row.other))
-        lines.append((row.what, *figures, row.beside, _ratio(row.ratios), row.how))
+    lines = cells(rows)
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     padded = [
         "| " + " | ".join(cell.ljust(w) for cell, w in zip(line, widths, strict=True)) + " |"
@@ -61,6 +58,15 @@ def table(rows: list[Row], machine: dict[str, Any]) -> str:
     facts = ", ".join(f"{name} {value}" for name, value in machine.items())
     note = "Ratio: how many times as fast vqlib is; median, lowest and highest of the repeats."
     return "\n".join([facts, "", padded[0], rule, *padded[1:], "", note, ""])
+
+
+def cells(rows: list[Row]) -> list[tuple[str, ...]]:
+    """The table's head and lines, as text."""
+    lines = [("Measured", "vqlib", "beside it", "", "Ratio", "How")]
+    for row in rows:
+        figures = (_figure(value, row.unit) for value in (row.vqlib, row.other))
+        lines.append((row.what, *figures, row.beside, _ratio(row.ratios), row.how))
+    return lines
 
 
 def store(folder: Path, name: str, rows: list[Row], machine: dict[str, Any]) -> list[Path]:

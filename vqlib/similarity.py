@@ -36,28 +36,22 @@ def ssim(x: Tensor, y: Tensor, data_range: float = 1.0, window: str | int = "gau
     c1 = (K1 * data_range) ** 2
     c2 = (K2 * data_range) ** 2 / covariance_norm
 
-    def local_mean(planes: Tensor) -> Tensor:  # (H, W, N): with N last, two products are fast
-        rows = down @ planes.reshape(height, -1)
-        return across @ rows.view(-1, width, planes.shape[-1])
+    def local_mean(planes: Tensor) -> Tensor:  # (N, H, W): two products, nothing transposed
+        rows = across @ planes.view(-1, width).T
+        return down @ rows.view(-1, height).T  # (H', W' · N)
 
-    def compare(x: Tensor, y: Tensor) -> Tensor:  # 2ab = a² + b² - (a - b)² saves a local mean
-        mean_x, mean_y = local_mean(x), local_mean(y)
-        squared_means = mean_x.square() + mean_y.square()
-        difference_of_means = (mean_x - mean_y).square()
-        variances = local_mean(x * x + y * y) - squared_means
-        variance_of_difference = local_mean((x - y).square()) - difference_of_means
-        luminance = 1 - difference_of_means / (squared_means + c1)
-        structure = 1 - variance_of_difference / (variances + c2)
-        return (luminance * structure).mean(dim=(0, 1))  # (N,)
+    def compare(x: Tensor, y: Tensor) -> Tensor:
+        """In terms of a = x + y and b = x - y: 4xy = a² - b², 2x² + 2y² = a² + b²."""
+        x, y = x.double().contiguous(), y.double().contiguous()
+        a, b = x + y, x - y
+        mean_a, mean_b = local_mean(a).square_(), local_mean(b).square_()
+        var_a, var_b = local_mean(a.square_()).sub_(mean_a), local_mean(b.square_()).sub_(mean_b)
+        luminance = (mean_a - mean_b + 2 * c1) / (mean_a + mean_b + 2 * c1)
+        structure = (var_a - var_b + 2 * c2) / (var_a + var_b + 2 * c2)
+        return (luminance * structure).view(-1, *x.shape[:2]).mean(dim=(0, 2))  # (B,)
 
     pairs = zip(x.split(CHUNK), y.split(CHUNK), strict=True)
-    planes = torch.cat([compare(_planes(a), _planes(b)) for a, b in pairs])
-    return planes.view(x.shape[:2]).mean(dim=1)
-
-
-def _planes(images: Tensor) -> Tensor:
-    """(B, C, H, W) to (H, W, B·C), float64."""
-    return images.flatten(0, 1).permute(1, 2, 0).double().contiguous()
+    return torch.cat([compare(a, b) for a, b in pairs])
 
 
 def _window(window: str | int) -> tuple[Tensor, float]:
