@@ -42,7 +42,7 @@ def ssim(x: Tensor, y: Tensor, data_range: float = 1.0, window: str | int = "gau
 
     def compare(x: Tensor, y: Tensor) -> Tensor:
         """In terms of a = x + y and b = x - y: 4xy = a² - b², 2x² + 2y² = a² + b²."""
-        x, y = x.double().contiguous(), y.double().contiguous()
+        x, y = x.contiguous().double(), y.contiguous().double()
         a, b = x + y, x - y
         mean_a, mean_b = local_mean(a).square_(), local_mean(b).square_()
         var_a, var_b = local_mean(a.square_()).sub_(mean_a), local_mean(b.square_()).sub_(mean_b)
