@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import urllib.error
 import urllib.request
 from collections.abc import Callable
@@ -33,6 +34,11 @@ SMALL = {  # a second or less an epoch
 
 
 LONGEST = ("test_smoke.py", "test_cluster.py", "test_browser.py")
+
+
+def pytest_configure() -> None:
+    """A shell starts what runs in the background deaf to Ctrl-C, and its children inherit that."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -14,7 +14,7 @@ from vqlib.protocols import ssim_by_protocol
 from vqlib.runs import Run, load_run
 from vqlib.similarity import check_pair
 
-BATCH = 500
+BATCH = 250
 
 
 def evaluate(model: nn.Module, images: Tensor, data_variance: float) -> dict[str, Any]:
