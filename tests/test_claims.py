@@ -77,6 +77,12 @@ def test_protocols_are_averaged_and_the_vqvaes_lowest_run_decides(audited):
     assert claims.protocols_like_the_claims(scores) == ["flat"]
 
 
+def test_a_batch_size_of_more_seeds_counts_no_more_than_the_others(audited):
+    more = [run("vae", 16, flat=0.90), run("vqvae", 256, flat=0.951)]
+    scores = claims.protocol_scores(audited + more)
+    assert scores.loc["flat"].tolist() == pytest.approx([0.815, 0.963, 0.951])
+
+
 def test_the_audit_names_the_protocols_that_fit_and_claims_no_more(audited):
     sentence = claims.audit_sentence(audited)
     assert "the VAE reaches 0.410 and the VQ-VAE 0.850" in sentence

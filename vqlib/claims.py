@@ -87,12 +87,18 @@ def _verdict(bound: str, claimed: float, ours: float) -> str:
 
 
 def protocol_scores(runs: list[Run]) -> pd.DataFrame:
-    """SSIM by protocol: each model's mean over its runs, and the VQ-VAE's lowest."""
+    """SSIM by protocol: each model's mean over its batch sizes, and the VQ-VAE's lowest run."""
     scores = pd.DataFrame(
-        [{"model": r.config.model, **r.evaluation["ssim_by_protocol"]} for r in runs]
-    ).set_index("model")
-    vae, vqvae = (scores.loc[[model]].astype(float) for model in ("vae", "vqvae"))
-    return pd.DataFrame({"vae": vae.mean(), "vqvae": vqvae.mean(), "vqvae_lowest": vqvae.min()})
+        [
+            {"model": r.config.model, "batch_size": r.config.batch_size}
+            | r.evaluation["ssim_by_protocol"]
+            for r in runs
+        ]
+    ).set_index(["model", "batch_size"])
+    scores = scores.astype(float)
+    each = scores.groupby(["model", "batch_size"]).mean()  # however many seeds it has
+    means = each.groupby("model").mean().T.rename_axis(columns=None)
+    return means.assign(vqvae_lowest=scores.loc["vqvae"].min())
 
 
 def protocols_like_the_claims(scores: pd.DataFrame) -> list[str]:
