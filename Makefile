@@ -2,8 +2,7 @@ PYTHON ?= python3
 PRESET ?= quick
 BIN := .venv/bin
 READY := .venv/ready
-# one process more than there are cores: the tests of SLURM and of JupyterLab mostly wait
-ON_ALL_CORES = --numprocesses $$(( $$(getconf _NPROCESSORS_ONLN) + 1 )) --dist loadfile --no-loadscope-reorder
+ON_ALL_CORES := --numprocesses auto --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
 .PHONY: report status test lab docs clean help
