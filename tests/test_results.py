@@ -10,16 +10,27 @@ from torch import Tensor
 
 from vqlib import Run, load_images
 from vqlib.evaluation import codebook_use, count_codes, reconstruct_all
-from vqlib.paths import SHIPPED
-from vqlib.runs import find_runs
+from vqlib.paths import ROOT, SHIPPED
+from vqlib.runs import find_runs, has_weights
 from vqlib.study import load_summary, summarise
 
-RUNS = {run.folder.name: run for run in find_runs(SHIPPED)}
+LONGER = ROOT / "results" / "longer"
+RUNS = {run.folder.name: run for folder in (SHIPPED, LONGER) for run in find_runs(folder)}
 MEGABYTE = 2**20
 
 
 def each_run(test):
     return pytest.mark.parametrize("run", RUNS.values(), ids=RUNS.keys())(test)
+
+
+def each_run_of_the_first_seed(test):
+    first = {name: run for name, run in RUNS.items() if run.config.seed == 0}
+    return pytest.mark.parametrize("run", first.values(), ids=first.keys())(test)
+
+
+@each_run
+def test_the_first_seed_is_shipped_with_its_weights_and_the_others_without(run: Run) -> None:
+    assert has_weights(run.folder) == (run.config.seed == 0)
 
 
 @each_run
@@ -32,7 +43,7 @@ def test_a_shipped_run_is_a_full_one_and_says_where_it_comes_from(run: Run) -> N
     assert run.reconstructions[0].shape == run.reconstructions[1].shape == (16, 3, 32, 32)
 
 
-@each_run
+@each_run_of_the_first_seed
 def test_shipped_weights_are_half_precision_and_make_the_shipped_pictures(run: Run) -> None:
     weights = load_file(run.folder / "weights.safetensors")
     assert {v.dtype for k, v in weights.items() if ".ema_" not in k} == {torch.float16}
@@ -48,7 +59,8 @@ def test_the_summary_is_that_of_the_runs() -> None:
 
 
 def test_shipped_files_are_small() -> None:
-    sizes = {path: path.stat().st_size for path in SHIPPED.rglob("*") if path.is_file()}
+    results = [path for run in RUNS.values() for path in run.folder.iterdir()]
+    sizes = {path: path.stat().st_size for path in results}
     weights = sum(size for path, size in sizes.items() if path.suffix == ".safetensors")
     assert max(sizes.values()) < 5 * MEGABYTE
     assert weights < 30 * MEGABYTE
@@ -59,7 +71,7 @@ def test_images(cifar10_root: Path) -> Tensor:
     return load_images("cifar10").test
 
 
-@each_run
+@each_run_of_the_first_seed
 def test_shipped_figures_are_those_of_the_weights(run: Run, test_images: Tensor) -> None:
     squared_error, usage = 0.0, None
     for x, y, codes in reconstruct_all(run.model, test_images):
