@@ -17,6 +17,13 @@ def test_claims_are_set_beside_our_numbers_with_difference_and_verdict(summary):
     assert tuple(loss) == ("about 0.076", "0.075", "-0.001", "holds")
 
 
+def test_a_loss_of_several_seeds_is_their_mean_with_its_deviation(summary):
+    seeds = pd.concat([summary, summary.assign(train_loss=summary.train_loss + 0.004, seed=1)])
+    table = claims.claim_table(seeds).set_index("Claim")
+    row = table.loc["VQ-VAE, batch 16: total loss in training"]
+    assert tuple(row) == ("about 0.076", "0.077 ± 0.003", "+0.001", "holds")
+
+
 @pytest.mark.parametrize(
     ("value", "verdict"),
     [(0.78, "holds"), (0.745, "holds"), (0.73, "lower here"), (0.83, "higher here")],

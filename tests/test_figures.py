@@ -70,6 +70,15 @@ def test_loss_curves_are_the_histories(histories, x):
             assert np.array_equal(drawn[str(size)], history[[x, term]])
 
 
+def test_a_band_spans_the_losses_of_all_seeds(histories):
+    seeds = {size: [history, history * 2] for size, history in histories.items()}
+    figure = figures.loss_curves(histories, ("loss",), seeds=seeds)
+    for band, (_, history) in zip(figure.axes[0].collections, sorted(histories.items()), strict=True):
+        heights = band.get_paths()[0].vertices[:, 1]
+        assert heights.min() == history["loss"].min()
+        assert heights.max() == 2 * history["loss"].max()
+
+
 def test_codebook_curves_are_perplexity_and_the_codes_that_are_not_used(histories):
     figure = figures.codebook_curves(histories, num_embeddings=100)
     values = [

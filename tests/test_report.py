@@ -100,6 +100,39 @@ def test_precisions_are_compared_by_the_spread_of_their_seeds(float32, said):
     assert table.loc["bfloat16", "NMSE"] == "0.0540 ± 0.0017"
 
 
+def test_the_spread_of_seeds_is_set_beside_that_of_batch_sizes(summary):
+    other = summary.assign(test_ssim=summary.test_ssim + 0.002, seed=1)
+    said = report.seeds_sentence(pd.concat([summary, other]))
+    assert "a standard deviation of 0.001; the means" in said
+    assert "differ by up to 0.020 (VAE) and 0.020 (VQ-VAE)" in said
+
+
+def test_with_one_seed_each_differences_may_be_chance(summary):
+    assert "may be chance" in report.seeds_sentence(summary)
+
+
+@pytest.fixture
+def longer(summary):
+    """Batch size 256 for as many steps as batch size 16 takes, with an error in between."""
+    run = summary[(summary.model == "vqvae") & (summary.batch_size == 256)]
+    return run.assign(epochs=640, steps=125_440, test_nmse=0.0515)
+
+
+def test_a_longer_run_tells_how_much_the_missing_steps_make(summary, longer):
+    sentence = report.longer_sentence(summary, longer)
+    assert "for 640 epochs, batch size 256 takes 125,440 steps" in sentence
+    assert "batch size 16 takes 125,000 in 40 epochs" in sentence
+    assert "from 0.0560 to 0.0515, and batch size 16 has 0.0500" in sentence
+    assert f"{(0.0560 - 0.0515) / (0.0560 - 0.0500):.0%} of the difference" in sentence
+
+
+def test_a_longer_run_has_a_row_of_its_own(summary, longer):
+    table = report.longer_table(summary, longer)
+    assert list(table.index) == ["16", "256", "256"]
+    assert list(table["Epochs"]) == ["40", "40", "640"]
+    assert list(table["Test NMSE"]) == ["0.0500", "0.0560", "0.0515"]
+
+
 @pytest.fixture
 def histories():
     """Test NMSE 1 / steps, with 100 steps an epoch at batch size 16 and 25 at 64."""

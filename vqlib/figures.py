@@ -3,7 +3,7 @@
 Colours are told apart by colour-blind readers and in grey print; markers and labels say the same.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -103,6 +103,7 @@ def loss_curves(
     histories: Mapping[int, pd.DataFrame],
     terms: tuple[str, ...] = ("loss", "reconstruction"),
     x: str = "epoch",
+    seeds: Mapping[int, Sequence[pd.DataFrame]] | None = None,
 ) -> Figure:
     """Loss terms over training, a panel a term and a line a batch size.
 
@@ -110,12 +111,17 @@ def loss_curves(
         histories: batch size to history, as `Run.history` gives it.
         terms: columns of the histories.
         x: `epoch` or `steps`.
+        seeds: batch size to the histories of all its seeds; a band spans their values.
     """
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(3.25 * len(terms), 2.9), layout="constrained")
         for axis, term in zip(figure.subplots(1, len(terms), squeeze=False)[0], terms, strict=True):
             for batch_size, history, style in _by_batch_size(histories):
                 axis.plot(history[x], history[term], label=str(batch_size), **style)
+                if seeds:
+                    values = np.stack([each[term] for each in seeds[batch_size]])
+                    band = {"color": style["color"], "alpha": 0.3, "lw": 0}
+                    axis.fill_between(history[x], values.min(0), values.max(0), **band)
             axis.set_title(TERM_NAMES.get(term, term).replace("_", " "), fontsize=9)
             _loss_axis(axis)
             if x == "steps":

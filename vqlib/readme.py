@@ -6,7 +6,7 @@ import pandas as pd
 
 from vqlib.claims import CLOSE, audit_sentence, claim_table
 from vqlib.files import write_atomically
-from vqlib.report import comparison_sentence, equal_steps_sentence, rate_sentence
+from vqlib.report import comparison_sentence, equal_steps_sentence, rate_sentence, seeds_sentence
 from vqlib.runs import Run
 from vqlib.wording import rows
 
@@ -25,6 +25,7 @@ def results_section(summary: pd.DataFrame, runs: list[Run]) -> str:
     }
     paragraphs = [
         rate_sentence(summary),
+        seeds_sentence(summary),
         equal_steps_sentence(histories),
         "What the original report states, and what these runs give (*about* holds within "
         f"{CLOSE:.0%}; SSIM is that of Wang et al., per image):",

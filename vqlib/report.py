@@ -1,6 +1,5 @@
 """Tables and sentences that notebooks and report make from results."""
 
-import math
 from collections.abc import Mapping
 
 import numpy as np
@@ -9,13 +8,14 @@ import pandas as pd
 from vqlib.claims import CLAIMED_SIZES
 from vqlib.config import TrainConfig
 from vqlib.figures import MODEL_NAMES
-from vqlib.wording import listed, plural, span
+from vqlib.wording import listed, number, plural, span
 
 LOSSES = ("train_loss", "train_reconstruction_loss")  # of the last epoch
 COLUMN_NAMES = {
     "precision": "Precision",
     "model": "Model",
     "batch_size": "Batch size",
+    "epochs": "Epochs",
     "steps": "Steps",
     "bits": "Bits",
     "test_mse": "MSE",
@@ -66,6 +66,39 @@ def precision_sentence(summary: pd.DataFrame) -> str:
     )
 
 
+def longer_table(summary: pd.DataFrame, longer: pd.DataFrame) -> pd.DataFrame:
+    """The VQ-VAE's losses and test error by batch size and epochs, as text.
+
+    Args:
+        summary: of a study.
+        longer: of a run like its own, but of more epochs.
+    """
+    vqvae = pd.concat([summary[summary["model"] == "vqvae"], longer])
+    table = _means(vqvae, ["batch_size", "epochs"], ["steps", *LOSSES, "test_nmse"])
+    return table.rename(columns={"NMSE": "Test NMSE"}).set_index("Batch size")
+
+
+def longer_sentence(summary: pd.DataFrame, longer: pd.DataFrame) -> str:
+    """How much of a batch size's lag is made up when it trains for as many steps as another one.
+
+    Args:
+        summary: of a study.
+        longer: of one run of a batch size of its own, for as many steps as another one took.
+    """
+    run = longer.iloc[0]
+    vqvae = summary[summary["model"] == "vqvae"].groupby("batch_size")
+    steps, nmse = vqvae["steps"].first(), vqvae["test_nmse"].mean()
+    other = (steps - run["steps"]).abs().idxmin()
+    before, after, level = nmse[run["batch_size"]], run["test_nmse"], nmse[other]
+    return (
+        f"Trained for {run['epochs']} epochs, batch size {run['batch_size']} takes "
+        f"{run['steps']:,} steps, where batch size {other} takes {steps[other]:,} in "
+        f"{summary['epochs'].iloc[0]} epochs. Its test NMSE falls from {before:.4f} to "
+        f"{after:.4f}, and batch size {other} has {level:.4f}: the missing steps make "
+        f"{(before - after) / (before - level):.0%} of the difference."
+    )
+
+
 def _table(summary: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
     return _means(summary, ["model", "batch_size"], columns).set_index("Model")
 
@@ -76,19 +109,12 @@ def _means(summary: pd.DataFrame, by: list[str], columns: list[str]) -> pd.DataF
     text = pd.DataFrame({COLUMN_NAMES[name]: means[name].map(_name) for name in by})
     for column in columns:
         pairs = zip(means[column], deviations[column], strict=True)
-        text[COLUMN_NAMES[column]] = [_number(*pair, DECIMALS[column]) for pair in pairs]
+        text[COLUMN_NAMES[column]] = [number(*pair, DECIMALS[column]) for pair in pairs]
     return text
 
 
 def _name(value: object) -> str:
     return MODEL_NAMES.get(value, str(value))
-
-
-def _number(mean: float, deviation: float, decimals: int) -> str:
-    if math.isnan(mean):
-        return "–"
-    spread = "" if not deviation > 0 else f" ± {deviation:,.{decimals}f}"
-    return f"{mean:,.{decimals}f}{spread}"
 
 
 def data_sentence(summary: pd.DataFrame) -> str:
@@ -176,6 +202,22 @@ def comparison_sentence(summary: pd.DataFrame) -> str:
     return (
         f"The VQ-VAE's SSIM is above the VAE's at {where}: {span(vqvae)} against {span(vae)}. "
         f"Its squared error is {span(share, 2)} times the VAE's."
+    )
+
+
+def seeds_sentence(summary: pd.DataFrame) -> str:
+    """How far SSIM depends on the seed, and beside it how far on the batch size."""
+    groups = summary.groupby(["model", "batch_size"])["test_ssim"]
+    deviations = groups.std().dropna()
+    if deviations.empty:
+        return "Each setting has one seed: small differences between batch sizes may be chance."
+    means = groups.mean().groupby("model")
+    ranges = [
+        f"{gap:.3f} ({MODEL_NAMES[model]})" for model, gap in (means.max() - means.min()).items()
+    ]
+    return (
+        f"Where a setting has several seeds, their SSIM has a standard deviation of "
+        f"{span(deviations)}; the means of the batch sizes differ by up to {listed(ranges)}."
     )
 
 

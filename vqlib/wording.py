@@ -1,5 +1,6 @@
 """How notebooks and report put figures, tables and numbers into words and Markdown."""
 
+import math
 from base64 import b64encode
 from pathlib import Path
 
@@ -32,6 +33,14 @@ def span(values: pd.Series, decimals: int = 3) -> str:
     """From the lowest to the highest value."""
     low, high = (f"{value:.{decimals}f}" for value in (values.min(), values.max()))
     return low if low == high else f"{low} to {high}"
+
+
+def number(mean: float, deviation: float, decimals: int) -> str:
+    """A mean and, where it is one of several values that differ, their standard deviation."""
+    if math.isnan(mean):
+        return "–"
+    spread = "" if not deviation > 0 else f" ± {deviation:,.{decimals}f}"
+    return f"{mean:,.{decimals}f}{spread}"
 
 
 def plural(word: str, count: int) -> str:
