@@ -19,7 +19,7 @@ from vqlib.paths import ROOT
 MODELS = ("vae", "vqvae")
 PARTS = (  # of the project
     *("vqlib", "notebooks", "presets", "report", "profiles", "Snakefile"),
-    "results/precision",
+    *("results/precision", "results/longer", "results/paper/summary.csv"),
 )
 SMALL = {  # a second or less an epoch
     "vae": {"latent_dim": 16},
@@ -135,14 +135,14 @@ def summary() -> pd.DataFrame:
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
-    """A copy of the project without results of a preset, in a folder with a space in its name."""
+    """A copy of the project without runs of a preset, in a folder with a space in its name."""
     return copy_project(tmp_path / "a project")
 
 
 def copy_project(folder: Path) -> Path:
     """Copies what a study needs to a new folder, and returns that."""
-    folder.mkdir()
     for part in PARTS:
+        (folder / part).parent.mkdir(parents=True, exist_ok=True)
         copy = shutil.copytree if (ROOT / part).is_dir() else shutil.copy
         copy(ROOT / part, folder / part)
     return folder

@@ -73,7 +73,9 @@ def test_loss_curves_are_the_histories(histories, x):
 def test_a_band_spans_the_losses_of_all_seeds(histories):
     seeds = {size: [history, history * 2] for size, history in histories.items()}
     figure = figures.loss_curves(histories, ("loss",), seeds=seeds)
-    for band, (_, history) in zip(figure.axes[0].collections, sorted(histories.items()), strict=True):
+    for band, (_, history) in zip(
+        figure.axes[0].collections, sorted(histories.items()), strict=True
+    ):
         heights = band.get_paths()[0].vertices[:, 1]
         assert heights.min() == history["loss"].min()
         assert heights.max() == 2 * history["loss"].max()
