@@ -123,7 +123,9 @@ def test_a_longer_run_tells_how_much_the_missing_steps_make(summary, longer):
     assert "for 640 epochs, batch size 256 takes 125,440 steps" in sentence
     assert "batch size 16 takes 125,000 in 40 epochs" in sentence
     assert "from 0.0560 to 0.0515, and batch size 16 has 0.0500" in sentence
-    assert f"{(0.0560 - 0.0515) / (0.0560 - 0.0500):.0%} of the difference" in sentence
+    assert f"make {(0.0560 - 0.0515) / (0.0560 - 0.0500):.0%} of the difference" in sentence
+    beyond = report.longer_sentence(summary, longer.assign(test_nmse=0.0495))
+    assert "make all of the difference" in beyond
 
 
 def test_a_longer_run_has_a_row_of_its_own(summary, longer):
