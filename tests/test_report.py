@@ -115,7 +115,7 @@ def test_with_one_seed_each_differences_may_be_chance(summary):
 def longer(summary):
     """Batch size 256 for as many steps as batch size 16 takes, with an error in between."""
     run = summary[(summary.model == "vqvae") & (summary.batch_size == 256)]
-    return run.assign(epochs=640, steps=125_440, test_nmse=0.0515)
+    return run.assign(epochs=640, steps=125_440, test_nmse=0.0515, train_loss=0.101)
 
 
 def test_a_longer_run_tells_how_much_the_missing_steps_make(summary, longer):
@@ -124,6 +124,9 @@ def test_a_longer_run_tells_how_much_the_missing_steps_make(summary, longer):
     assert "batch size 16 takes 125,000 in 40 epochs" in sentence
     assert "from 0.0560 to 0.0515, and batch size 16 has 0.0500" in sentence
     assert f"make {(0.0560 - 0.0515) / (0.0560 - 0.0500):.0%} of the difference" in sentence
+    assert (
+        "total loss in training goes from 0.108 to 0.101, where batch size 16 has 0.075" in sentence
+    )
     beyond = report.longer_sentence(summary, longer.assign(test_nmse=0.0495))
     assert "make all of the difference" in beyond
 

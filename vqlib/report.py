@@ -90,13 +90,16 @@ def longer_sentence(summary: pd.DataFrame, longer: pd.DataFrame) -> str:
     steps, nmse = vqvae["steps"].first(), vqvae["test_nmse"].mean()
     other = (steps - run["steps"]).abs().idxmin()
     before, after, level = nmse[run["batch_size"]], run["test_nmse"], nmse[other]
+    loss = vqvae["train_loss"].mean()
     share = (before - after) / (before - level)
     return (
         f"Trained for {run['epochs']} epochs, batch size {run['batch_size']} takes "
         f"{run['steps']:,} steps, where batch size {other} takes {steps[other]:,} in "
         f"{summary['epochs'].iloc[0]} epochs. Its test NMSE falls from {before:.4f} to "
         f"{after:.4f}, and batch size {other} has {level:.4f}: the missing steps make "
-        f"{'all' if share >= 1 else f'{share:.0%}'} of the difference."
+        f"{'all' if share >= 1 else f'{share:.0%}'} of the difference. The total loss in training "
+        f"goes from {loss[run['batch_size']]:.3f} to {run['train_loss']:.3f}, where batch size "
+        f"{other} has {loss[other]:.3f}."
     )
 
 
