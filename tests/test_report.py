@@ -103,7 +103,7 @@ def test_precisions_are_compared_by_the_spread_of_their_seeds(float32, said):
 def test_the_spread_of_seeds_is_set_beside_that_of_batch_sizes(summary):
     other = summary.assign(test_ssim=summary.test_ssim + 0.002, seed=1)
     said = report.seeds_sentence(pd.concat([summary, other]))
-    assert "a standard deviation of 0.001; the means" in said
+    assert "a standard deviation of 0.0014; the means" in said
     assert "differ by up to 0.020 (VAE) and 0.020 (VQ-VAE)" in said
 
 
@@ -124,9 +124,9 @@ def test_a_longer_run_tells_how_much_the_missing_steps_make(summary, longer):
     assert "batch size 16 takes 125,000 in 40 epochs" in sentence
     assert "from 0.0560 to 0.0515, and batch size 16 has 0.0500" in sentence
     assert f"make {(0.0560 - 0.0515) / (0.0560 - 0.0500):.0%} of the difference" in sentence
-    assert (
-        "total loss in training goes from 0.108 to 0.101, where batch size 16 has 0.075" in sentence
-    )
+    assert "loss in training goes from 0.1080 to 0.1010, where batch size 16 has 0.0750" in sentence
+    more_seeds = pd.concat([summary, summary.assign(seed=1, test_nmse=9.0, train_loss=9.0)])
+    assert report.longer_sentence(more_seeds, longer) == sentence
     beyond = report.longer_sentence(summary, longer.assign(test_nmse=0.0495))
     assert "make all of the difference" in beyond
 

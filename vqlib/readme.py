@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from vqlib.claims import CLOSE, audit_sentence, claim_table
+from vqlib.claims import CLOSE, audit_sentence, claim_table, commitment_sentence
 from vqlib.files import write_atomically
 from vqlib.report import comparison_sentence, equal_steps_sentence, rate_sentence, seeds_sentence
 from vqlib.runs import Run
@@ -30,6 +30,7 @@ def results_section(summary: pd.DataFrame, runs: list[Run]) -> str:
         "What the original report states, and what these runs give (*about* holds within "
         f"{CLOSE:.0%}; SSIM is that of Wang et al., per image):",
         "\n".join(rows(claim_table(summary))),
+        commitment_sentence(summary),
         audit_sentence(runs),
     ]
     return "\n\n".join(paragraphs) + "\n"

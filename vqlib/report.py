@@ -83,23 +83,25 @@ def longer_sentence(summary: pd.DataFrame, longer: pd.DataFrame) -> str:
 
     Args:
         summary: of a study.
-        longer: of one run of a batch size of its own, for as many steps as another one took.
+        longer: of one run of the study's batch size and seed, for as many steps as another
+            batch size took; only runs of that seed are compared.
     """
     run = longer.iloc[0]
-    vqvae = summary[summary["model"] == "vqvae"].groupby("batch_size")
-    steps, nmse = vqvae["steps"].first(), vqvae["test_nmse"].mean()
+    same = summary[(summary["model"] == "vqvae") & (summary["seed"] == run["seed"])]
+    steps, nmse, loss = (
+        same.set_index("batch_size")[name] for name in ("steps", "test_nmse", "train_loss")
+    )
     other = (steps - run["steps"]).abs().idxmin()
     before, after, level = nmse[run["batch_size"]], run["test_nmse"], nmse[other]
-    loss = vqvae["train_loss"].mean()
     share = (before - after) / (before - level)
     return (
-        f"Trained for {run['epochs']} epochs, batch size {run['batch_size']} takes "
-        f"{run['steps']:,} steps, where batch size {other} takes {steps[other]:,} in "
+        f"Trained from the same seed for {run['epochs']} epochs, batch size {run['batch_size']} "
+        f"takes {run['steps']:,} steps, where batch size {other} takes {steps[other]:,} in "
         f"{summary['epochs'].iloc[0]} epochs. Its test NMSE falls from {before:.4f} to "
         f"{after:.4f}, and batch size {other} has {level:.4f}: the missing steps make "
         f"{'all' if share >= 1 else f'{share:.0%}'} of the difference. The total loss in training "
-        f"goes from {loss[run['batch_size']]:.3f} to {run['train_loss']:.3f}, where batch size "
-        f"{other} has {loss[other]:.3f}."
+        f"goes from {loss[run['batch_size']]:.4f} to {run['train_loss']:.4f}, where batch size "
+        f"{other} has {loss[other]:.4f}."
     )
 
 
@@ -177,7 +179,11 @@ def sizes_sentence(vae: TrainConfig, vqvae: TrainConfig) -> str:
         f"has {vqvae.num_hiddens} hidden channels, {vqvae.num_residual_layers} residual "
         f"{plural('block', vqvae.num_residual_layers)} of {vqvae.num_residual_hiddens} channels, "
         f"{codebook} and $\\beta = {vqvae.commitment_cost:g}$; its codebook {learning}. "
-        + ("These sizes are the original report's." if same else "")
+        + (
+            "The sizes are the original report's, which states neither weights nor $\\gamma$."
+            if same
+            else ""
+        )
     ).strip()
 
 
@@ -221,7 +227,7 @@ def seeds_sentence(summary: pd.DataFrame) -> str:
     ]
     return (
         f"Where a setting has several seeds, their SSIM has a standard deviation of "
-        f"{span(deviations)}; the means of the batch sizes differ by up to {listed(ranges)}."
+        f"{span(deviations, 4)}; the means of the batch sizes differ by up to {listed(ranges)}."
     )
 
 
