@@ -130,7 +130,7 @@ def loss_curves(
             else:
                 _epoch_axis(axis)
         figure.axes[0].set_ylabel("training loss")
-        figure.axes[-1].legend(title="batch size", fontsize=8, title_fontsize=8)
+        _batch_size_legend(figure)
     return figure
 
 
@@ -148,7 +148,7 @@ def codebook_curves(histories: Mapping[int, pd.DataFrame], num_embeddings: int) 
         right.set_ylim(bottom=0)
         for axis in (left, right):
             _epoch_axis(axis)
-        right.legend(title="batch size", fontsize=8, title_fontsize=8)
+        _batch_size_legend(figure)
     return figure
 
 
@@ -246,6 +246,12 @@ def _strip(images: Tensor) -> np.ndarray:
         images = images.float() / 255
     padded = torch.nn.functional.pad(images.float(), (0, 2), value=1.0)
     return torch.cat(list(padded), dim=2)[:, :, :-2].permute(1, 2, 0).clamp(0, 1).numpy()
+
+
+def _batch_size_legend(figure: Figure) -> None:
+    """Beside the panels, where it covers no line."""
+    lines = figure.axes[0].get_legend_handles_labels()
+    figure.legend(*lines, title="batch size", loc="outside right center")
 
 
 def _loss_axis(axis: Axes) -> None:
