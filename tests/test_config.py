@@ -13,7 +13,7 @@ WHOLE = (
     *("num_residual_hiddens", "num_residual_layers", "num_embeddings", "embedding_dim"),
 )
 REAL = ("learning_rate", "beta", "commitment_cost", "decay")
-TEXT = ("model", "dataset", "precision")
+TEXT = ("model", "dataset", "precision", "codebook_init")
 POSITIVE = (
     *("batch_size", "epochs", "learning_rate", "limit", "latent_dim", "num_hiddens"),
     *("num_residual_hiddens", "num_embeddings", "embedding_dim"),
@@ -37,6 +37,7 @@ OTHER = {  # for each field a value that is not the default
     "embedding_dim": 32,
     "commitment_cost": 1.0,
     "decay": 0.0,
+    "codebook_init": "normal",
 }
 
 
@@ -131,6 +132,7 @@ def test_a_vqvae_has_channels_enough_to_halve() -> None:
         ({"model": "VAE"}, "unknown model 'VAE'"),
         ({"model": ""}, "unknown model ''"),
         ({"precision": "float16"}, "unknown precision 'float16'"),
+        ({"codebook_init": "zeros"}, "unknown codebook_init 'zeros'"),
         ({"dataset": ""}, "dataset is empty"),
     ],
 )

@@ -141,6 +141,18 @@ def test_missed_code_keeps_its_place() -> None:
     torch.testing.assert_close(after.norm(dim=1), before.norm(dim=1), rtol=1e-2, atol=0)
 
 
+def test_missed_code_of_the_normal_start_is_thrown_away_and_comes_back_near_zero() -> None:
+    """All vectors lie at one code."""
+    quantizer = seeded_quantizer(32, 8, codebook_init="normal").train()
+    z = quantizer.codebook[5].clone().view(1, 8, 1, 1).expand(4, 8, 8, 8)
+    missed = torch.arange(32) != 5
+    assert (quantizer(z).codes == 5).all()
+    assert quantizer.codebook[missed].norm(dim=1).min() > 1e3
+    for _ in range(2500):
+        quantizer(z)
+    assert quantizer.codebook[missed].norm(dim=1).max() < 1e-3
+
+
 @pytest.mark.parametrize("decay", [0.99, 0.0])
 def test_gradient_passes_straight_through(decay: float) -> None:
     quantizer = seeded_quantizer(32, 8, decay=decay).train()

@@ -80,10 +80,7 @@ class OneHotQuantizer(VectorQuantizer):
     """
 
     def __init__(self, num_embeddings: int, embedding_dim: int, decay: float):
-        super().__init__(num_embeddings, embedding_dim, decay)
-        self.codebook.normal_()
-        self.ema_counts.zero_()
-        self.ema_sums.normal_()
+        super().__init__(num_embeddings, embedding_dim, decay, codebook_init="normal")
 
     def forward(self, z_e: Tensor) -> Quantized:
         """Quantizes z_e (B, D, H, W); in training also moves the codebook."""

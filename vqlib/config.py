@@ -14,6 +14,7 @@ from vqlib.errors import UserError
 MODELS = ("vae", "vqvae")
 MAX_SEED = 10**12  # an epoch's seed, about a million times as large, must be below 2^63
 PRECISIONS = ("auto", "float32", "bfloat16")
+CODEBOOK_INITS = ("uniform", "normal")
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,7 @@ class TrainConfig:
     embedding_dim: int = 64  # VQ-VAE: length of a code
     commitment_cost: float = 0.25  # VQ-VAE: weight of the commitment term
     decay: float = 0.99  # VQ-VAE: of the EMA codebook; 0 learns it by gradient
+    codebook_init: str = "uniform"  # VQ-VAE: uniform, or normal as in code that many copy
 
     def __post_init__(self) -> None:
         for field in fields(self):
@@ -50,6 +52,11 @@ class TrainConfig:
         if self.precision not in PRECISIONS:
             raise UserError(
                 f"unknown precision {self.precision!r}: choose one of {', '.join(PRECISIONS)}"
+            )
+        if self.codebook_init not in CODEBOOK_INITS:
+            raise UserError(
+                f"unknown codebook_init {self.codebook_init!r}: choose one of "
+                f"{', '.join(CODEBOOK_INITS)}"
             )
         object.__setattr__(self, "dataset", normal_dataset(self.dataset))
         if not self.dataset:

@@ -111,7 +111,7 @@ class VQVAE(nn.Module):
     Args:
         num_hiddens, num_residual_hiddens, num_residual_layers: width and depth of encoder and
             decoder.
-        num_embeddings, embedding_dim, decay: see `VectorQuantizer`.
+        num_embeddings, embedding_dim, decay, codebook_init: see `VectorQuantizer`.
         commitment_cost: beta of equation 3.
         data_variance: variance of the training pixels, by which the squared error is divided.
     """
@@ -126,6 +126,7 @@ class VQVAE(nn.Module):
         commitment_cost: float = 0.25,
         decay: float = 0.99,
         data_variance: float = 1.0,
+        codebook_init: str = "uniform",
     ):
         super().__init__()
         self.commitment_cost = commitment_cost
@@ -141,7 +142,9 @@ class VQVAE(nn.Module):
             ResidualStack(*residual),
             nn.Conv2d(num_hiddens, embedding_dim, 1),
         )
-        self.quantizer = VectorQuantizer(num_embeddings, embedding_dim, decay)
+        self.quantizer = VectorQuantizer(
+            num_embeddings, embedding_dim, decay, codebook_init=codebook_init
+        )
         self.decoder = nn.Sequential(
             nn.Conv2d(embedding_dim, num_hiddens, 3, padding=1),
             ResidualStack(*residual),

@@ -41,6 +41,10 @@ class VectorQuantizer(nn.Module):
         decay: above 0, the codebook follows exponential moving averages of the vectors assigned
             to it (appendix A.1); at 0 it is learnt by the second term of equation 3.
         epsilon: added to the counts so that an unused code never divides by zero.
+        codebook_init: `uniform` starts with vectors of unit expected length and averages that
+            agree with them. `normal` starts as github.com/zalandoresearch/pytorch-vq-vae does,
+            with standard normal vectors, counts of 0 and other standard normal sums: a code that
+            the first batches miss is thrown far away, and comes back as a near-zero vector.
     """
 
     def __init__(
@@ -49,20 +53,27 @@ class VectorQuantizer(nn.Module):
         embedding_dim: int = 64,
         decay: float = 0.99,
         epsilon: float = 1e-5,
+        codebook_init: str = "uniform",
     ):
         super().__init__()
         self.num_embeddings = num_embeddings
         self.embedding_dim = embedding_dim
         self.decay = decay
         self.epsilon = epsilon
-        limit = (3 / embedding_dim) ** 0.5  # vectors of unit expected length
-        codebook = torch.empty(num_embeddings, embedding_dim).uniform_(-limit, limit)
-        if decay > 0:
-            self.register_buffer("codebook", codebook)
+        codebook = torch.empty(num_embeddings, embedding_dim)
+        if codebook_init == "uniform":
+            limit = (3 / embedding_dim) ** 0.5  # vectors of unit expected length
+            codebook.uniform_(-limit, limit)
             # Counts of 1 and sums equal to the codebook: a missed code keeps its place for about
             # a thousand steps, until its count has sunk to epsilon, and then fades to the origin.
-            self.register_buffer("ema_counts", torch.ones(num_embeddings))
-            self.register_buffer("ema_sums", codebook.clone())
+            counts, sums = torch.ones(num_embeddings), codebook.clone()
+        else:
+            codebook.normal_()
+            counts, sums = torch.zeros(num_embeddings), torch.randn_like(codebook)
+        if decay > 0:
+            self.register_buffer("codebook", codebook)
+            self.register_buffer("ema_counts", counts)
+            self.register_buffer("ema_sums", sums)
         else:
             self.codebook = nn.Parameter(codebook)
 

@@ -242,6 +242,7 @@ def _build_model(config: TrainConfig, data_variance: float) -> nn.Module:
         config.commitment_cost,
         config.decay,
         data_variance,
+        config.codebook_init,
     )
 
 
