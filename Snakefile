@@ -72,7 +72,9 @@ rule summary:
         write_summary(study)
         if study.name == "paper":
             summary = load_summary(study.folder)
-            write_results(ROOT / "README.md", summary, load_runs(study.folder, summary))
+            normal = load_summary(ROOT / "results/codebook")
+            runs = load_runs(study.folder, summary)
+            write_results(ROOT / "README.md", summary, runs, normal)
 
 
 def figure_files(*names):

@@ -19,7 +19,7 @@ from vqlib.paths import ROOT
 MODELS = ("vae", "vqvae")
 PARTS = (  # of the project
     *("vqlib", "notebooks", "presets", "report", "profiles", "Snakefile"),
-    *("results/precision", "results/longer", "results/paper/summary.csv"),
+    *("results/precision", "results/longer", "results/codebook", "results/paper/summary.csv"),
 )
 SMALL = {  # a second or less an epoch
     "vae": {"latent_dim": 16},

@@ -40,7 +40,14 @@ MINUTE = 60_000  # milliseconds
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy with the shipped results, whose notebooks have no outputs yet."""
     folder = tmp_path_factory.mktemp("browser")
-    for part in ("vqlib", "notebooks", "results/paper", "results/longer", "results/precision"):
+    for part in (
+        "vqlib",
+        "notebooks",
+        "results/paper",
+        "results/longer",
+        "results/precision",
+        "results/codebook",
+    ):
         shutil.copytree(ROOT / part, folder / part)
     for path in (folder / "notebooks").glob("*.ipynb"):
         notebook = nbformat.read(path, as_version=4)

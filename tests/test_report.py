@@ -1,5 +1,7 @@
 """The report says what the results say."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -31,8 +33,8 @@ def test_tables_have_mean_and_deviation_of_seeds(summary):
     second = summary.assign(seed=1, test_ssim=summary.test_ssim + 0.02)
     both = pd.concat([summary, second])
     vqvae = report.comparison_table(both).loc["VQ-VAE"]
-    assert list(vqvae["SSIM"]) == ["0.880 ± 0.014", "0.860 ± 0.014"]
-    assert list(vqvae["Bits"]) == ["576", "576"]
+    assert list(vqvae["SSIM"]) == ["0.8800 ± 0.0141", "0.8600 ± 0.0141"]
+    assert list(vqvae["Bits"]) == ["576.0", "576.0"]
     assert "2 seeds for each, 8 runs in all" in report.training_sentence(both)
 
 
@@ -103,8 +105,11 @@ def test_precisions_are_compared_by_the_spread_of_their_seeds(float32, said):
 def test_the_spread_of_seeds_is_set_beside_that_of_batch_sizes(summary):
     other = summary.assign(test_ssim=summary.test_ssim + 0.002, seed=1)
     said = report.seeds_sentence(pd.concat([summary, other]))
-    assert "a standard deviation of 0.0014; the means" in said
-    assert "differ by up to 0.020 (VAE) and 0.020 (VQ-VAE)" in said
+    for model in ("VAE", "VQ-VAE"):
+        assert (
+            f"0.0014 for the {model}, whose means by batch size differ by up to 0.0200, 14 times"
+            in said
+        )
 
 
 def test_with_one_seed_each_differences_may_be_chance(summary):
@@ -118,17 +123,17 @@ def longer(summary):
     return run.assign(epochs=640, steps=125_440, test_nmse=0.0515, train_loss=0.101)
 
 
-def test_a_longer_run_tells_how_much_the_missing_steps_make(summary, longer):
+def test_a_longer_run_tells_how_much_of_the_difference_is_gone(summary, longer):
     sentence = report.longer_sentence(summary, longer)
-    assert "for 640 epochs, batch size 256 takes 125,440 steps" in sentence
-    assert "batch size 16 takes 125,000 in 40 epochs" in sentence
-    assert "from 0.0560 to 0.0515, and batch size 16 has 0.0500" in sentence
-    assert f"make {(0.0560 - 0.0515) / (0.0560 - 0.0500):.0%} of the difference" in sentence
-    assert "loss in training goes from 0.1080 to 0.1010, where batch size 16 has 0.0750" in sentence
+    assert "for 640 epochs instead of 40, batch size 256 takes 125,440 steps" in sentence
+    assert "as many as batch size 16 in 40 (125,000)" in sentence
+    assert "from 0.0560 to 0.0515, where batch size 16 has 0.0500: 75% of the diff" in sentence
+    assert "from 0.1080 to 0.1010, where batch size 16 has 0.0750: there 21% is gone" in sentence
+    assert "each image 16 times as often" in sentence
     more_seeds = pd.concat([summary, summary.assign(seed=1, test_nmse=9.0, train_loss=9.0)])
     assert report.longer_sentence(more_seeds, longer) == sentence
     beyond = report.longer_sentence(summary, longer.assign(test_nmse=0.0495))
-    assert "make all of the difference" in beyond
+    assert "all of the difference is gone" in beyond
 
 
 def test_a_longer_run_has_a_row_of_its_own(summary, longer):
@@ -181,6 +186,13 @@ def test_the_early_fall_is_measured(histories):
     assert f"{(1 - 1 / 5) / (1 - 1 / 12):.0%} is over after 5 epochs: steep first" in said
 
 
+def test_a_total_that_rises_again_is_told(histories):
+    assert "It falls to the end" in report.early_fall_sentence(histories)
+    histories[64].loc[11, "loss"] = 1.2 / 11
+    said = report.early_fall_sentence(histories)
+    assert "at batch size 64 it is lowest in epoch 11, and 20.0% above that in the last" in said
+
+
 def test_an_even_fall_is_not_called_steep(histories):
     for history in histories.values():
         history["loss"] = 20.0 - history["epoch"]
@@ -190,3 +202,28 @@ def test_an_even_fall_is_not_called_steep(histories):
 def test_runs_of_few_epochs_have_no_early_fall(histories):
     short = {size: history[:9] for size, history in histories.items()}
     assert "too short" in report.early_fall_sentence(short)
+
+
+def test_the_gap_between_training_and_test_is_told(summary):
+    assert "by batch size, 2.0 to 3.7% above" in report.overfitting_sentence(summary)
+
+
+def test_dead_codes_at_the_end_are_told(histories):
+    for size, history in histories.items():
+        history["codes_used"], history["perplexity"] = 100, size
+    said = report.codebook_sentence(histories, 100)
+    assert said == "At the end of training, of 100 codes none is dead, and perplexity is 16 to 64."
+    histories[64]["codes_used"] = 97
+    assert "of 100 codes 0 to 3 are dead" in report.codebook_sentence(histories, 100)
+
+
+def test_histories_of_several_seeds_are_averaged_by_epoch(histories):
+    def run(model, history):
+        return SimpleNamespace(config=TrainConfig(model=model, batch_size=16), history=history)
+
+    first, second = histories[16], histories[16].assign(loss=3 / histories[16]["epoch"])
+    runs = [run("vae", first), run("vqvae", first), run("vqvae", second)]
+    assert [len(each) for each in report.seed_histories(runs).values()] == [2]
+    mean = report.mean_histories(runs)[16]
+    assert mean["loss"].tolist() == pytest.approx((2 / first["epoch"]).tolist())
+    assert mean["epoch"].tolist() == first["epoch"].tolist()

@@ -14,8 +14,8 @@ from vqlib.paths import ROOT, SHIPPED
 from vqlib.runs import find_runs, has_weights
 from vqlib.study import load_summary, summarise
 
-LONGER = ROOT / "results" / "longer"
-RUNS = {run.folder.name: run for folder in (SHIPPED, LONGER) for run in find_runs(folder)}
+FOLDERS = (SHIPPED, ROOT / "results/longer", ROOT / "results/codebook")
+RUNS = {run.folder.name: run for folder in FOLDERS for run in find_runs(folder)}
 MEGABYTE = 2**20
 
 

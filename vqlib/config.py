@@ -41,7 +41,7 @@ class TrainConfig:
     embedding_dim: int = 64  # VQ-VAE: length of a code
     commitment_cost: float = 0.25  # VQ-VAE: weight of the commitment term
     decay: float = 0.99  # VQ-VAE: of the EMA codebook; 0 learns it by gradient
-    codebook_init: str = "uniform"  # VQ-VAE: uniform, or normal as in code that many copy
+    codebook_init: str = "uniform"  # VQ-VAE: uniform, or normal as in pytorch-vq-vae
 
     def __post_init__(self) -> None:
         for field in fields(self):

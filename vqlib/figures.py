@@ -68,7 +68,7 @@ def metric_by_batch_size(
     label: str = "SSIM on test images",
     claims: Mapping[str, float] | None = None,
 ) -> Figure:
-    """A metric of each run against its batch size; seeds as points, their mean as a line.
+    """A metric against the batch size: mean over seeds; from close up also each run as a point.
 
     Args:
         summary: a row a run, as `load_summary` gives it.
@@ -77,13 +77,21 @@ def metric_by_batch_size(
         claims: model to a value claimed for it, drawn as a dotted line.
     """
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(4.8, 3.2), layout="constrained")
-        axis = figure.subplots()
-        for model, rows in summary.groupby("model"):
+        figure = Figure(figsize=(6.5, 3.2), layout="constrained")
+        models = sorted(summary["model"].unique(), reverse=True)
+        grid = figure.add_gridspec(len(models), 2, width_ratios=(3, 2))
+        axis = figure.add_subplot(grid[:, 0])
+        for i, model in enumerate(models):
             style, name = MODEL_STYLES[model], MODEL_NAMES[model]
+            rows = summary[summary["model"] == model]
             means = rows.groupby("batch_size")[metric].mean()
             axis.plot(means.index, means, label=name, **style)
-            axis.plot(rows["batch_size"], rows[metric], ls="", alpha=0.5, **style)
+            close = figure.add_subplot(grid[i, 1])
+            close.plot(means.index, means, color=style["color"])
+            close.plot(rows["batch_size"], rows[metric], ls="", mfc="white", **style)
+            close.set_title(f"{name}, each run", fontsize=9)
+            close.yaxis.set_major_locator(ticker.MaxNLocator(4))
+            _batch_size_axis(close, summary["batch_size"])
             if claims:
                 axis.axhline(claims[model], ls=":", color=style["color"])
                 axis.annotate(

@@ -4,9 +4,15 @@ from pathlib import Path
 
 import pandas as pd
 
-from vqlib.claims import CLOSE, audit_sentence, claim_table, commitment_sentence
+from vqlib.claims import CLOSE, audit_sentence, claim_table, start_sentence
 from vqlib.files import write_atomically
-from vqlib.report import comparison_sentence, equal_steps_sentence, rate_sentence, seeds_sentence
+from vqlib.report import (
+    comparison_sentence,
+    equal_steps_sentence,
+    mean_histories,
+    rate_sentence,
+    seeds_sentence,
+)
 from vqlib.runs import Run
 from vqlib.wording import rows
 
@@ -18,28 +24,33 @@ def claim(summary: pd.DataFrame) -> str:
     return f"**{comparison_sentence(summary)}**\n"
 
 
-def results_section(summary: pd.DataFrame, runs: list[Run]) -> str:
+def results_section(summary: pd.DataFrame, runs: list[Run], normal: pd.DataFrame) -> str:
     """What the study found beyond that, the original report's claims beside it, in Markdown."""
-    histories = {
-        run.config.batch_size: run.history for run in reversed(runs) if run.config.model == "vqvae"
-    }
     paragraphs = [
         rate_sentence(summary),
         seeds_sentence(summary),
-        equal_steps_sentence(histories),
+        equal_steps_sentence(mean_histories(runs)),
         "What the original report states, and what these runs give (*about* holds within "
         f"{CLOSE:.0%}; SSIM is that of Wang et al., per image):",
         "\n".join(rows(claim_table(summary))),
-        commitment_sentence(summary),
+        start_sentence(summary, normal),
         audit_sentence(runs),
     ]
     return "\n\n".join(paragraphs) + "\n"
 
 
-def write_results(readme: Path, summary: pd.DataFrame, runs: list[Run]) -> None:
-    """Puts claim and section into the README, each between its two marks."""
+def write_results(
+    readme: Path, summary: pd.DataFrame, runs: list[Run], normal: pd.DataFrame
+) -> None:
+    """Puts claim and section into the README, each between its two marks.
+
+    Args:
+        summary, runs: of the full study.
+        normal: see `claims.start_table`.
+    """
     text = readme.read_text()
-    for name, made in (("claim", claim(summary)), ("results", results_section(summary, runs))):
+    sections = {"claim": claim(summary), "results": results_section(summary, runs, normal)}
+    for name, made in sections.items():
         start, end = START.format(name=name), END.format(name=name)
         before, rest = text.split(start)
         text = f"{before}{start}\n{made}\n{end}{rest.split(end)[1]}"

@@ -8,6 +8,7 @@ import pandas as pd
 from vqlib.claims import CLAIMED_SIZES
 from vqlib.config import TrainConfig
 from vqlib.figures import MODEL_NAMES
+from vqlib.runs import Run
 from vqlib.wording import listed, number, plural, span
 
 LOSSES = ("train_loss", "train_reconstruction_loss")  # of the last epoch
@@ -27,8 +28,14 @@ COLUMN_NAMES = {
     "train_reconstruction_loss": "Reconstruction loss",
 }
 DECIMALS = {
-    **{"batch_size": 0, "steps": 0, "bits": 0, "perplexity": 0, "test_psnr": 2, "test_ssim": 3},
-    **{"test_mse": 4, "test_nmse": 4, "train_loss": 4, "train_reconstruction_loss": 4},
+    "steps": 0,
+    "bits": 1,
+    "test_nmse": 4,
+    "test_psnr": 2,
+    "test_ssim": 4,
+    "perplexity": 0,
+    "train_loss": 4,
+    "train_reconstruction_loss": 4,
 }
 
 
@@ -79,7 +86,7 @@ def longer_table(summary: pd.DataFrame, longer: pd.DataFrame) -> pd.DataFrame:
 
 
 def longer_sentence(summary: pd.DataFrame, longer: pd.DataFrame) -> str:
-    """How much of a batch size's lag is made up when it trains for as many steps as another one.
+    """How much of a batch size's lag is gone when it trains for as many steps as another one.
 
     Args:
         summary: of a study.
@@ -88,21 +95,25 @@ def longer_sentence(summary: pd.DataFrame, longer: pd.DataFrame) -> str:
     """
     run = longer.iloc[0]
     same = summary[(summary["model"] == "vqvae") & (summary["seed"] == run["seed"])]
-    steps, nmse, loss = (
-        same.set_index("batch_size")[name] for name in ("steps", "test_nmse", "train_loss")
-    )
-    other = (steps - run["steps"]).abs().idxmin()
-    before, after, level = nmse[run["batch_size"]], run["test_nmse"], nmse[other]
-    share = (before - after) / (before - level)
+    same = same.set_index("batch_size")
+    before = same.loc[run["batch_size"]]
+    level = same.loc[(same["steps"] - run["steps"]).abs().idxmin()]
+    nmse, loss = (_share_gone(before, run, level, name) for name in ("test_nmse", "train_loss"))
     return (
-        f"Trained from the same seed for {run['epochs']} epochs, batch size {run['batch_size']} "
-        f"takes {run['steps']:,} steps, where batch size {other} takes {steps[other]:,} in "
-        f"{summary['epochs'].iloc[0]} epochs. Its test NMSE falls from {before:.4f} to "
-        f"{after:.4f}, and batch size {other} has {level:.4f}: the missing steps make "
-        f"{'all' if share >= 1 else f'{share:.0%}'} of the difference. The total loss in training "
-        f"goes from {loss[run['batch_size']]:.4f} to {run['train_loss']:.4f}, where batch size "
-        f"{other} has {loss[other]:.4f}."
+        f"Trained from the same seed for {run['epochs']} epochs instead of {before['epochs']}, "
+        f"batch size {run['batch_size']} takes {run['steps']:,} steps, about as many as batch size "
+        f"{level.name} in {level['epochs']} ({level['steps']:,}). Its test NMSE falls from "
+        f"{before['test_nmse']:.4f} to {run['test_nmse']:.4f}, where batch size {level.name} has "
+        f"{level['test_nmse']:.4f}: {nmse} of the difference is gone. The total loss in training "
+        f"goes from {before['train_loss']:.4f} to {run['train_loss']:.4f}, where batch size "
+        f"{level.name} has {level['train_loss']:.4f}: there {loss} is gone. It is one run, and it "
+        f"also saw each image {run['epochs'] / before['epochs']:g} times as often."
     )
+
+
+def _share_gone(before: pd.Series, after: pd.Series, level: pd.Series, name: str) -> str:
+    share = (before[name] - after[name]) / (before[name] - level[name])
+    return "all" if share >= 1 else f"{share:.0%}"
 
 
 def _table(summary: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
@@ -157,7 +168,7 @@ def training_sentence(summary: pd.DataFrame) -> str:
         f"{plural('size', len(sizes))} {listed(sizes)}, with {each} {plural('seed', many)} for "
         f"each, {len(summary)} {plural('run', len(summary))} in all; arithmetic in "
         f"{listed(sorted(summary['precision'].unique()))} on "
-        f"{listed(sorted(summary['device'].unique()))}, the quantizer in float32."
+        f"{listed(sorted(summary['device'].str.upper().unique()))}, the quantizer in float32."
     )
 
 
@@ -218,16 +229,18 @@ def comparison_sentence(summary: pd.DataFrame) -> str:
 def seeds_sentence(summary: pd.DataFrame) -> str:
     """How far SSIM depends on the seed, and beside it how far on the batch size."""
     groups = summary.groupby(["model", "batch_size"])["test_ssim"]
-    deviations = groups.std().dropna()
+    deviations, means = groups.std().dropna(), groups.mean()
     if deviations.empty:
         return "Each setting has one seed: small differences between batch sizes may be chance."
-    means = groups.mean().groupby("model")
-    ranges = [
-        f"{gap:.3f} ({MODEL_NAMES[model]})" for model, gap in (means.max() - means.min()).items()
+    gaps = means.groupby("model").max() - means.groupby("model").min()
+    spreads = [
+        f"{span(each, 4)} for the {MODEL_NAMES[model]}, whose means by batch size differ by up to "
+        f"{gaps[model]:.4f}, {gaps[model] / each.max():.0f} times that"
+        for model, each in deviations.groupby("model")
     ]
     return (
-        f"Where a setting has several seeds, their SSIM has a standard deviation of "
-        f"{span(deviations, 4)}; the means of the batch sizes differ by up to {listed(ranges)}."
+        "Where a setting has several seeds, the standard deviation of their SSIM is "
+        f"{'; and '.join(spreads)}."
     )
 
 
@@ -275,7 +288,58 @@ def early_fall_sentence(histories: Mapping[int, pd.DataFrame], epochs: int = 5) 
     steep = ": steep first, then slow, as the original report has it" if shares.min() > 0.5 else ""
     return (
         f"Of the fall of the total loss from the first epoch to the last, {span(shares * 100, 0)}% "
-        f"is over after {epochs} epochs{steep}."
+        f"is over after {epochs} epochs{steep}. {_rise_sentence(histories)}"
+    )
+
+
+def _rise_sentence(histories: Mapping[int, pd.DataFrame]) -> str:
+    rises = {size: h["loss"].iloc[-1] / h["loss"].min() - 1 for size, h in histories.items()}
+    largest = max(rises, key=rises.get)
+    if rises[largest] < 0.001:
+        return "It falls to the end at every batch size."
+    history = histories[largest]
+    lowest = history["epoch"][history["loss"].idxmin()]
+    return (
+        f"It does not fall to the end everywhere: at batch size {largest} it is lowest in epoch "
+        f"{lowest}, and {rises[largest]:.1%} above that in the last."
+    )
+
+
+def seed_histories(runs: list[Run]) -> dict[int, list[pd.DataFrame]]:
+    """The VQ-VAE's histories by batch size, one of each seed."""
+    histories: dict[int, list[pd.DataFrame]] = {}
+    for run in runs:
+        if run.config.model == "vqvae":
+            histories.setdefault(run.config.batch_size, []).append(run.history)
+    return histories
+
+
+def mean_histories(runs: list[Run]) -> dict[int, pd.DataFrame]:
+    """The VQ-VAE's histories by batch size; of several seeds the mean of each epoch."""
+    return {
+        batch_size: pd.concat(histories).groupby("epoch", as_index=False).mean()
+        for batch_size, histories in seed_histories(runs).items()
+    }
+
+
+def overfitting_sentence(summary: pd.DataFrame) -> str:
+    """How far the VQ-VAE's error on test images is above that in training, after training."""
+    means = summary[summary["model"] == "vqvae"].groupby("batch_size").mean(numeric_only=True)
+    gap = (means["test_nmse"] / means["train_reconstruction_loss"] - 1) * 100
+    return (
+        "After training, the VQ-VAE's squared error on test images is, by batch size, "
+        f"{span(gap, 1)}% above that of the last epoch in training."
+    )
+
+
+def codebook_sentence(histories: Mapping[int, pd.DataFrame], num_embeddings: int) -> str:
+    """How much of the codebook is used at the end of training."""
+    ends = pd.DataFrame({size: history.iloc[-1] for size, history in histories.items()}).T
+    dead = num_embeddings - ends["codes_used"]
+    unused = f"{span(dead, 0)} are" if dead.any() else "none is"
+    return (
+        f"At the end of training, of {num_embeddings} codes {unused} dead, and perplexity is "
+        f"{span(ends['perplexity'], 0)}."
     )
 
 

@@ -330,6 +330,8 @@ def _run_alone(study: Study, keep_going: bool, retrain: bool, cluster: Slurm | N
         f"study {study.name}: {len(study.configs)} runs on {dataset}, "
         f"{len(study.configs) - len(waiting)} of them finished already"
     )
+    if study.folder == SHIPPED and len(waiting) < len(study.configs):
+        print("they are used as shipped, or as trained here since; RETRAIN=1 trains them anew")
     log = study.folder / "logs" / "snakemake.log"
     with open(log, "w") as output:
         process = subprocess.Popen(
