@@ -235,7 +235,8 @@ def seeds_sentence(summary: pd.DataFrame) -> str:
     gaps = means.groupby("model").max() - means.groupby("model").min()
     spreads = [
         f"{span(each, 4)} for the {MODEL_NAMES[model]}, whose means by batch size differ by up to "
-        f"{gaps[model]:.4f}, {gaps[model] / each.max():.0f} times that"
+        f"{gaps[model]:.4f}"
+        + (f", {gaps[model] / each.max():.0f} times that" if each.any() else "")
         for model, each in deviations.groupby("model")
     ]
     return (
