@@ -39,6 +39,7 @@ def group() -> Iterator[None]:
     again = "the same command goes on from the last epoch"
     try:
         dist.init_process_group()
+        dist.all_reduce(torch.zeros(1))  # none ends before all have joined
         yield
         dist.destroy_process_group()
     except BaseException as error:

@@ -353,13 +353,13 @@ def equal_steps_table(histories: Mapping[int, pd.DataFrame]) -> pd.DataFrame:
         Index `batch_size`; columns `steps`, `epochs` (passes over the data by then), `test_nmse`,
         and `final_steps`, `final_nmse` at the end of the run.
     """
-    steps = min(history["steps"].iloc[-1] for history in histories.values())
+    steps = int(min(history["steps"].iloc[-1] for history in histories.values()))
     rows = {
         batch_size: {
             "steps": steps,
             "epochs": steps / history["steps"].iloc[0],
             "test_nmse": np.interp(steps, history["steps"], history["test_nmse"], left=np.nan),
-            "final_steps": history["steps"].iloc[-1],
+            "final_steps": int(history["steps"].iloc[-1]),
             "final_nmse": history["test_nmse"].iloc[-1],
         }
         for batch_size, history in sorted(histories.items())
