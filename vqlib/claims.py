@@ -111,29 +111,33 @@ def _with_commitment(losses: pd.DataFrame) -> pd.DataFrame:
 
 
 def start_sentence(summary: pd.DataFrame, normal: pd.DataFrame) -> str:
-    """What the codebook's start does to the losses, and how many of those stated hold with each.
+    """The losses by the codebook's start, with the spread of seeds, and which stated ones hold.
 
     Args:
         summary, normal: see `start_table`.
     """
-    ends = [
-        f"at {_losses(_vqvae_at(normal, batch_size))} instead of "
-        f"{_losses(_vqvae_at(summary, batch_size))} at batch size {batch_size}"
-        for batch_size in CLAIMED_LOSS
-    ]
+    ends = [_ends(_vqvae_at(summary, size), _vqvae_at(normal, size), size) for size in CLAIMED_LOSS]
     return (
         "The original report states neither the weight of commitment, nor how fast the codebook "
-        "moves, nor how it starts. The start matters. Begun as in zalandoresearch/pytorch-vq-vae, "
-        "with standard normal codes and averages that do not agree with them, the total loss (in "
-        f"brackets its reconstruction term) ends {listed(ends)}. Within {CLOSE:.0%} of those "
-        f"stated are then {_losses_that_hold(normal)}; with the start taken here, "
-        f"{_losses_that_hold(summary)}."
+        "moves, nor how it starts. Begun as in zalandoresearch/pytorch-vq-vae, with standard "
+        "normal codes and averages that do not agree with them, the total loss (in brackets its "
+        f"reconstruction term) ends {listed(ends)}. Within {CLOSE:.0%} of those stated are then "
+        f"{_losses_that_hold(normal)}; with the start taken here, {_losses_that_hold(summary)}."
     )
 
 
-def _losses(runs: pd.DataFrame) -> str:
-    total, reconstruction = (runs[name].mean() for name in LOSS_NAMES)
-    return f"{total:.4f} ({reconstruction:.4f})"
+def _ends(uniform: pd.DataFrame, normal: pd.DataFrame, batch_size: int) -> str:
+    after, before = (
+        "{:.4f} ({:.4f})".format(*(runs[name].mean() for name in LOSS_NAMES))
+        for runs in (normal, uniform)
+    )
+    spread = max(
+        (runs["train_loss"].std() for runs in (uniform, normal) if len(runs) > 1), default=0
+    )
+    seeds = (
+        f", where seeds of one start have a standard deviation of {spread:.4f}" if spread else ""
+    )
+    return f"at {after} instead of {before} at batch size {batch_size}{seeds}"
 
 
 def _losses_that_hold(summary: pd.DataFrame) -> str:
