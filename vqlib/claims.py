@@ -121,8 +121,9 @@ def start_sentence(summary: pd.DataFrame, normal: pd.DataFrame) -> str:
         "The original report states neither the weight of commitment, nor how fast the codebook "
         "moves, nor how it starts. Begun as in zalandoresearch/pytorch-vq-vae, with standard "
         "normal codes and averages that do not agree with them, the total loss (in brackets its "
-        f"reconstruction term) ends {listed(ends)}. Within {CLOSE:.0%} of those stated are then "
-        f"{_losses_that_hold(normal)}; with the start taken here, {_losses_that_hold(summary)}."
+        f"reconstruction term) ends {'; and '.join(ends)}. Within {CLOSE:.0%} of those stated are "
+        f"then {_losses_that_hold(normal)}; with the start taken here, "
+        f"{_losses_that_hold(summary)}."
     )
 
 
@@ -134,9 +135,7 @@ def _ends(uniform: pd.DataFrame, normal: pd.DataFrame, batch_size: int) -> str:
     spread = max(
         (runs["train_loss"].std() for runs in (uniform, normal) if len(runs) > 1), default=0
     )
-    seeds = (
-        f", where seeds of one start have a standard deviation of {spread:.4f}" if spread else ""
-    )
+    seeds = f", ± {spread:.4f} over seeds" if spread else ""
     return f"at {after} instead of {before} at batch size {batch_size}{seeds}"
 
 
