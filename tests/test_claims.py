@@ -84,10 +84,12 @@ def test_losses_are_set_side_by_side_by_the_codebooks_start(summary, normal):
     assert "ends at 0.0770 (0.0505) instead of 0.0850 (0.0490) at batch size 16; and" in sentence
     assert "Within 5% of those stated are then all losses; with the start taken" in sentence
     assert "here, all losses but the total loss at batch size 16." in sentence
-    assert "deviation" not in sentence
+    assert "over seeds" not in sentence
     seeds = pd.concat([normal, normal.assign(train_loss=normal.train_loss + 0.004, seed=1)])
     said = claims.start_sentence(summary, seeds)
-    assert "0.0790 (0.0505) instead of 0.0850 (0.0490) at batch size 16, ± 0.0028 over" in said
+    assert (
+        "0.0790 (0.0505) instead of 0.0850 (0.0490) at batch size 16, ± 0.0028 over seeds" in said
+    )
 
 
 def run(model: str, batch_size: int, dataset: str = "cifar10", **scores: float) -> SimpleNamespace:

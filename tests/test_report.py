@@ -205,7 +205,9 @@ def test_runs_of_few_epochs_have_no_early_fall(histories):
 
 
 def test_the_gap_between_training_and_test_is_told(summary):
-    assert "by batch size, 2.0 to 3.7% above" in report.overfitting_sentence(summary)
+    assert "by +2.0% to +3.7%, by batch size" in report.overfitting_sentence(summary)
+    below = summary.assign(train_reconstruction_loss=2 * summary.test_nmse)
+    assert "by -50.0% to -50.0%" in report.overfitting_sentence(below)
 
 
 def test_dead_codes_at_the_end_are_told(histories):

@@ -19,7 +19,6 @@ COLUMN_NAMES = {
     "epochs": "Epochs",
     "steps": "Steps",
     "bits": "Bits",
-    "test_mse": "MSE",
     "test_nmse": "NMSE",
     "test_psnr": "PSNR (dB)",
     "test_ssim": "SSIM",
@@ -324,12 +323,12 @@ def mean_histories(runs: list[Run]) -> dict[int, pd.DataFrame]:
 
 
 def overfitting_sentence(summary: pd.DataFrame) -> str:
-    """How far the VQ-VAE's error on test images is above that in training, after training."""
+    """How far the VQ-VAE's error on test images differs from that in training, after training."""
     means = summary[summary["model"] == "vqvae"].groupby("batch_size").mean(numeric_only=True)
     gap = (means["test_nmse"] / means["train_reconstruction_loss"] - 1) * 100
     return (
-        "After training, the VQ-VAE's squared error on test images is, by batch size, "
-        f"{span(gap, 1)}% above that of the last epoch in training."
+        "After training, the VQ-VAE's squared error on test images differs from that of the last "
+        f"epoch in training by {gap.min():+.1f}% to {gap.max():+.1f}%, by batch size."
     )
 
 
