@@ -5,7 +5,7 @@ import sys
 
 from vqlib.figures import SUFFIXES
 from vqlib.paths import ROOT
-from vqlib.readme import write_results
+from vqlib.report.readme import write_results
 from vqlib.study import NOTEBOOKS, load_runs, load_study, load_summary, write_summary
 
 study = load_study(str(config.get("preset", "quick")), config.get("dataset"))

@@ -24,8 +24,9 @@ Made by `make docs` from the docstrings of `vqlib`. What most programs need is i
 
 def modules() -> list[ModuleType]:
     """All modules of vqlib but the one that `python -m vqlib` runs."""
-    names = sorted(module.name for module in pkgutil.iter_modules(vqlib.__path__))
-    return [importlib.import_module(f"vqlib.{name}") for name in names if name != "__main__"]
+    found = pkgutil.walk_packages(vqlib.__path__, "vqlib.")
+    names = sorted(module.name for module in found if module.name != "vqlib.__main__")
+    return [importlib.import_module(name) for name in names]
 
 
 def public(module: ModuleType) -> Iterator[tuple[str, object]]:

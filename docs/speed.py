@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from vqlib.bench import RESULTS
-from vqlib.benchtable import Row, cells
+from vqlib.bench.measure import RESULTS
+from vqlib.bench.table import Row, cells
 from vqlib.paths import ROOT
-from vqlib.wording import rows
+from vqlib.report.words import rows
 
 README = ROOT / "README.md"
 START, END = "<!-- speed: made from benchmarks/results -->\n", "<!-- end of speed -->\n"

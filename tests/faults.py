@@ -113,7 +113,7 @@ def _context() -> multiprocessing.context.ForkServerContext:
 def _train(training: Training, fault: Fault | None) -> None:
     import torch
 
-    import vqlib.progress
+    import vqlib.system.progress
     import vqlib.training
     from vqlib.cli import main
 
@@ -122,7 +122,7 @@ def _train(training: Training, fault: Fault | None) -> None:
     os.dup2(said, sys.stderr.fileno())
     sys.stdout, sys.stderr = os.fdopen(1, "w", 1), os.fdopen(2, "w", 1)
     torch.set_num_threads(1)
-    vqlib.progress.EVERY_SECONDS = 0  # recorded at every step, however fast
+    vqlib.system.progress.EVERY_SECONDS = 0  # recorded at every step, however fast
     remove = vqlib.training.remove_state
 
     def keep_then_remove(path: Path) -> None:

@@ -8,10 +8,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from vqlib import VQVAE, Images, TrainConfig, UserError, bench, peers
-from vqlib.baseline import Pictures, PlainLoop, plain_loss, plain_model
-from vqlib.bench import FULL, MEASUREMENTS, QUICK, OwnLoop, Sizes, compare, interleave
-from vqlib.benchtable import RATE, Row, table
+from vqlib import VQVAE, Images, TrainConfig, UserError
+from vqlib.bench import measure as bench
+from vqlib.bench import peers
+from vqlib.bench.baseline import Pictures, PlainLoop, plain_loss, plain_model
+from vqlib.bench.measure import FULL, MEASUREMENTS, QUICK, OwnLoop, Sizes, compare, interleave
+from vqlib.bench.table import RATE, Row, table
 from vqlib.cli import main
 from vqlib.images import scale
 from vqlib.runs import build_model

@@ -5,7 +5,8 @@ from types import SimpleNamespace
 import pandas as pd
 import pytest
 
-from vqlib import TrainConfig, claims
+from vqlib import TrainConfig
+from vqlib.report import claims
 
 
 def test_claims_are_set_beside_our_numbers_with_difference_and_verdict(summary):

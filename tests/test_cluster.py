@@ -14,10 +14,11 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from vqlib import UserError, cluster, study
-from vqlib.cluster import Job
+from vqlib import UserError
 from vqlib.paths import ROOT
-from vqlib.study import load_study
+from vqlib.study import cluster, load_study
+from vqlib.study import run as study
+from vqlib.study.cluster import Job
 
 DAEMONS = ("slurmctld", "slurmd", "munged", "sbatch")
 SUDO = [] if os.geteuid() == 0 else ["sudo", "-n"]

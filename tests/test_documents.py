@@ -12,7 +12,7 @@ from nbformat import NotebookNode
 from pypdf import PdfReader
 from pypdf.generic import DictionaryObject
 
-from vqlib.exporter import TypstPDFExporter
+from vqlib.documents.exporter import TypstPDFExporter
 from vqlib.paths import ROOT
 
 REPORT = ROOT / "report" / "report.ipynb"

@@ -19,8 +19,8 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_outp
 from PIL import Image
 from pypdf import PdfReader
 
+from vqlib.documents.exporter import ExportError, TypstPDFExporter
 from vqlib.errors import UserError
-from vqlib.exporter import ExportError, TypstPDFExporter
 
 SVG = (
     '<svg xmlns="http://www.w3.org/2000/svg" width="60" height="30">'
@@ -122,7 +122,7 @@ def test_nbconvert_lists_it_under_its_name() -> None:
 
 def test_importing_it_leaves_pandoc_and_typst_alone() -> None:
     """A broken installation of theirs must not take the other formats from JupyterLab's menu."""
-    check = "import sys, vqlib.exporter; print({'typst', 'pypandoc'} & set(sys.modules))"
+    check = "import sys, vqlib.documents.exporter; print({'typst', 'pypandoc'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
 

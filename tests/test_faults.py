@@ -36,18 +36,17 @@ from vqlib import (
     load_images,
     load_run,
     ssim,
-    status,
 )
-from vqlib import study as studies
 from vqlib.cli import main
+from vqlib.documents.notebook import export_pdf, run_notebook
 from vqlib.evaluation import evaluate_run
 from vqlib.figures import metric_by_batch_size, save_figure
-from vqlib.files import sole_writer
 from vqlib.images import resolve_dataset
-from vqlib.notebook import export_pdf, run_notebook
-from vqlib.protocols import ssim_by_protocol
 from vqlib.runs import read_state, stored_weights, write_state
-from vqlib.study import Study, load_runs, load_summary, summarise, write_summary
+from vqlib.similarity import ssim_by_protocol
+from vqlib.study import Study, load_runs, load_summary, status, summarise, write_summary
+from vqlib.study import run as studies
+from vqlib.system.files import sole_writer
 
 pytestmark = pytest.mark.faults
 

@@ -11,8 +11,8 @@ import pytest
 import torch
 from faults import LONG, SIGNALS, Fault, Training
 
-from vqlib.files import sole_writer
 from vqlib.runs import load_run, read_state
+from vqlib.system.files import sole_writer
 
 pytestmark = pytest.mark.faults
 

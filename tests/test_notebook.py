@@ -4,7 +4,7 @@ import nbformat
 import pytest
 
 from vqlib import UserError
-from vqlib.notebook import export_pdf, parameter_names, run_notebook
+from vqlib.documents.notebook import export_pdf, parameter_names, run_notebook
 from vqlib.paths import ROOT
 
 

@@ -18,9 +18,10 @@ import ranks
 import torch
 
 import vqlib.training
-from vqlib import UserError, load_run, processes
-from vqlib.files import sole_writer
+from vqlib import UserError, load_run
 from vqlib.runs import read_state
+from vqlib.system import processes
+from vqlib.system.files import sole_writer
 
 # 40 images in batches of 13: of the two processes' shares one has 7 and one has 6, and of the last
 # batch, which is a single image, one has nothing. 13 epochs are 52 steps.

@@ -32,8 +32,8 @@ from vqlib import (
 )
 from vqlib.config import typed
 from vqlib.evaluation import codebook_use
-from vqlib.protocols import ssim_by_protocol
 from vqlib.runs import read_state, write_environment
+from vqlib.similarity import ssim_by_protocol
 
 pytestmark = pytest.mark.faults
 

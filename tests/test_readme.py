@@ -2,11 +2,11 @@
 
 import sys
 
-from vqlib import readme
-from vqlib.claims import claim_table
 from vqlib.paths import ROOT, SHIPPED
+from vqlib.report import readme
+from vqlib.report.claims import claim_table
+from vqlib.report.words import rows
 from vqlib.study import load_runs, load_summary
-from vqlib.wording import rows
 
 sys.path.insert(0, str(ROOT / "docs"))
 import speed

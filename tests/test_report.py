@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from vqlib import TrainConfig, report
+from vqlib import TrainConfig
+from vqlib.report import tables as report
 
 
 def test_changing_a_number_of_the_summary_changes_table_and_text(summary):

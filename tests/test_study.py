@@ -9,9 +9,10 @@ import time
 import pandas as pd
 import pytest
 
-from vqlib import UserError, load_run, study
-from vqlib.files import sole_writer
+from vqlib import UserError, load_run
 from vqlib.study import SUMMARY_COLUMNS, Study, load_study, load_summary, summarise
+from vqlib.study import run as study
+from vqlib.system.files import sole_writer
 
 
 @pytest.fixture

@@ -171,7 +171,7 @@ def _config_options() -> dict[str, tuple[object, str]]:
 
 
 def _train(options: argparse.Namespace) -> None:
-    from vqlib import processes
+    from vqlib.system import processes
     from vqlib.training import fit
 
     given = {name: getattr(options, name) for name in ("model", *_config_options())}
@@ -190,7 +190,7 @@ def _evaluate(options: argparse.Namespace) -> None:
 
 
 def _bench(options: argparse.Namespace) -> None:
-    from vqlib.bench import FULL, QUICK, run
+    from vqlib.bench.measure import FULL, QUICK, run
 
     run(QUICK if options.quick else FULL)
 
@@ -202,18 +202,18 @@ def _study(options: argparse.Namespace) -> None:
 
 
 def _status(options: argparse.Namespace) -> None:
-    from vqlib.status import print_status
+    from vqlib.study.status import print_status
 
     print_status()
 
 
 def _notebook(options: argparse.Namespace) -> None:
-    from vqlib.notebook import run_notebook
+    from vqlib.documents.notebook import run_notebook
 
     run_notebook(options.source, options.output, dict(options.p), options.timeout)
 
 
 def _pdf(options: argparse.Namespace) -> None:
-    from vqlib.notebook import export_pdf
+    from vqlib.documents.notebook import export_pdf
 
     export_pdf(options.notebook, options.output)

@@ -10,9 +10,8 @@ from torch import Tensor, nn
 
 from vqlib.errors import UserError
 from vqlib.images import Images, check_images, load_images, scale
-from vqlib.protocols import ssim_by_protocol
 from vqlib.runs import Run, load_run
-from vqlib.similarity import check_pair
+from vqlib.similarity import check_pair, ssim_by_protocol
 
 BATCH = 250
 

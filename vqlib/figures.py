@@ -17,7 +17,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from vqlib.files import make_folder, write_atomically
+from vqlib.system.files import make_folder, write_atomically
 
 MODEL_NAMES = {"vae": "VAE", "vqvae": "VQ-VAE"}
 MODEL_STYLES = {  # Okabe & Ito's palette

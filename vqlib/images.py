@@ -15,8 +15,8 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from vqlib.errors import UserError
-from vqlib.files import sole_writer
 from vqlib.paths import ROOT
+from vqlib.system.files import sole_writer
 
 SIZE = 32
 TEST_SHARE = 0.1  # of a folder without train/ and test/

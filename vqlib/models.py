@@ -14,8 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vqlib import processes
 from vqlib.quantizer import VectorQuantizer
+from vqlib.system import processes
 
 IMAGE_SHAPE = (3, 32, 32)
 

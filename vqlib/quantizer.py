@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vqlib import processes
+from vqlib.system import processes
 
 
 class Quantized(NamedTuple):

@@ -32,9 +32,9 @@ from torch import Tensor, nn
 
 from vqlib.config import ALWAYS_NAMED, TrainConfig
 from vqlib.errors import UserError
-from vqlib.files import read_json, write_atomically, write_json
 from vqlib.models import VAE, VQVAE
 from vqlib.paths import ROOT
+from vqlib.system.files import read_json, write_atomically, write_json
 
 WEIGHTS = "weights.safetensors"
 FINISHED = ("config.json", "environment.json", "history.csv", "evaluation.json")

@@ -14,13 +14,11 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from vqlib import evaluation, processes
+from vqlib import evaluation
 from vqlib.config import TrainConfig, normal_dataset
 from vqlib.errors import UserError
-from vqlib.files import sole_writer, write_atomically, write_json
 from vqlib.images import Images, load_images, scale
 from vqlib.paths import RUNS, SHIPPED, shown
-from vqlib.progress import Progress
 from vqlib.runs import (
     COLLAPSED,
     FORMAT,
@@ -43,6 +41,9 @@ from vqlib.runs import (
     write_state,
     write_weights,
 )
+from vqlib.system import processes
+from vqlib.system.files import sole_writer, write_atomically, write_json
+from vqlib.system.progress import Progress
 
 SHEET_IMAGES = 16
 STATE = ("config", "model", "optimizer", "history", "precision", "data_md5")  # of a run under way

@@ -4,17 +4,17 @@ from pathlib import Path
 
 import pandas as pd
 
-from vqlib.claims import CLOSE, audit_sentence, claim_table, start_sentence
-from vqlib.files import write_atomically
-from vqlib.report import (
+from vqlib.report.claims import CLOSE, audit_sentence, claim_table, start_sentence
+from vqlib.report.tables import (
     comparison_sentence,
     equal_steps_sentence,
     mean_histories,
     rate_sentence,
     seeds_sentence,
 )
+from vqlib.report.words import rows
 from vqlib.runs import Run
-from vqlib.wording import rows
+from vqlib.system.files import write_atomically
 
 START, END = "<!-- {name}: made from results/paper -->\n", "<!-- end of {name} -->\n"
 

@@ -18,12 +18,10 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from vqlib.cluster import EXECUTORS, Job, Slurm, lost_jobs
 from vqlib.config import TrainConfig
+from vqlib.documents.notebook import parameter_names
 from vqlib.errors import UserError
-from vqlib.files import sole_writer, write_atomically
 from vqlib.images import load_images, resolve_dataset
-from vqlib.notebook import parameter_names
 from vqlib.paths import ROOT, SHIPPED, shown
 from vqlib.runs import (
     SUMMED,
@@ -36,7 +34,9 @@ from vqlib.runs import (
     read_config,
     remove_state,
 )
-from vqlib.status import watch
+from vqlib.study.cluster import EXECUTORS, Job, Slurm, lost_jobs
+from vqlib.study.status import watch
+from vqlib.system.files import sole_writer, write_atomically
 
 GRID = {"model": "models", "batch_size": "batch_sizes", "seed": "seeds"}
 VARIED = ("batch_size", "seed", "precision")  # from run to run of one model in a study

@@ -5,11 +5,11 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
-from vqlib.claims import CLAIMED_SIZES
 from vqlib.config import TrainConfig
 from vqlib.figures import MODEL_NAMES
+from vqlib.report.claims import CLAIMED_SIZES
+from vqlib.report.words import listed, number, plural, span
 from vqlib.runs import Run
-from vqlib.wording import listed, number, plural, span
 
 LOSSES = ("train_loss", "train_reconstruction_loss")  # of the last epoch
 COLUMN_NAMES = {

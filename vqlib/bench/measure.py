@@ -28,21 +28,21 @@ import torch
 from skimage.metrics import structural_similarity
 from torch import Tensor, nn
 
-from vqlib import peers
-from vqlib.baseline import PlainLoop
-from vqlib.benchtable import RATE, Row, compare, number, store, table
+from vqlib.bench import peers
+from vqlib.bench.baseline import PlainLoop
+from vqlib.bench.table import RATE, Row, compare, number, store, table
 from vqlib.config import MODELS, TrainConfig
 from vqlib.errors import UserError
 from vqlib.evaluation import evaluate, reconstruct_all
 from vqlib.figures import MODEL_NAMES
 from vqlib.images import Images, load_images, resolve_dataset, scale
 from vqlib.paths import ROOT, shown
-from vqlib.progress import Progress
 from vqlib.quantizer import VectorQuantizer
+from vqlib.report.words import plural
 from vqlib.runs import build_model, environment
 from vqlib.similarity import ssim
+from vqlib.system.progress import Progress
 from vqlib.training import Trainer, fit
-from vqlib.wording import plural
 
 RESULTS = ROOT / "benchmarks" / "results"
 BATCH_SIZES = (256, 16)

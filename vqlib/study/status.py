@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from vqlib.errors import UserError
-from vqlib.files import read_json
 from vqlib.paths import ROOT
-from vqlib.progress import describe, duration
 from vqlib.runs import is_finished
+from vqlib.system.files import read_json
+from vqlib.system.progress import describe, duration
 
 LINE_EVERY_SECONDS = 30.0
 

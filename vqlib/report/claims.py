@@ -5,8 +5,8 @@ import math
 import pandas as pd
 
 from vqlib.figures import MODEL_NAMES
+from vqlib.report.words import listed, number
 from vqlib.runs import Run
-from vqlib.wording import listed, number
 
 # Zhao, Xie & Tang (2023), sections 3.2 and 3.2.2; SSIM's protocol is not stated there.
 CLAIMED_SSIM = {"vae": 0.78, "vqvae": 0.96}

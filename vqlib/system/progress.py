@@ -11,7 +11,7 @@ from typing import Self
 from tqdm import tqdm
 
 from vqlib.config import TrainConfig
-from vqlib.files import write_json
+from vqlib.system.files import write_json
 
 EVERY_SECONDS = 1.0
 

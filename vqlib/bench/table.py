@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from vqlib.files import write_atomically, write_json
+from vqlib.system.files import write_atomically, write_json
 
 RATE = "img/s"
 

@@ -11,8 +11,8 @@ from typing import Any
 
 from vqlib.config import typed
 from vqlib.errors import UserError
-from vqlib.files import make_folder, write_atomically
 from vqlib.paths import shown
+from vqlib.system.files import make_folder, write_atomically
 
 KINDS = {"int": int, "float": float, "str": str, "bool": bool}
 KERNEL = "python3"
@@ -146,7 +146,7 @@ def export_pdf(notebook: Path, output: Path) -> None:
     Raises:
         UserError: where it is no notebook, or one that did not run to its end.
     """
-    from vqlib.exporter import TypstPDFExporter
+    from vqlib.documents.exporter import TypstPDFExporter
 
     if problem := _not_run(notebook):
         raise UserError(f"{notebook} did not run to its end: {problem}")

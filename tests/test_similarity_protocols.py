@@ -5,8 +5,8 @@ import pytest
 import torch
 from skimage.metrics import structural_similarity
 
-from vqlib import protocols
-from vqlib.protocols import ssim_by_protocol
+from vqlib import similarity as protocols
+from vqlib.similarity import ssim_by_protocol
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +79,7 @@ def test_grid_picture_is_64_images_side_by_side(pairs, scores):
 
 @pytest.mark.parametrize("chunk", [500, 40])
 def test_batch_as_a_matrix_or_a_volume_is_one_call_on_all_images(pairs, monkeypatch, chunk):
-    monkeypatch.setattr(protocols, "CHUNK", chunk)
+    monkeypatch.setattr(protocols, "IMAGES", chunk)
     scores = ssim_by_protocol(*pairs)
     flat = [images.flatten(1).double().numpy() for images in pairs]
     matrix = structural_similarity(*flat, data_range=1)

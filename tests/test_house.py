@@ -1,0 +1,48 @@
+"""The plan of the house: the experiment imports no wing, and documents need no torch."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+from vqlib.paths import ROOT
+
+LIBRARY = ROOT / "vqlib"
+ENTRANCE = {"__init__", "__main__", "cli"}  # which open every room when asked to
+EXPERIMENT = sorted({path.stem for path in LIBRARY.glob("*.py")} - ENTRANCE)
+CELLAR = "system"
+WINGS = {path.name for path in LIBRARY.iterdir() if (path / "__init__.py").is_file()} - {CELLAR}
+
+
+def imported(path: Path) -> set[str]:
+    """Return the dotted names of all modules that a file imports, wherever in it."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return names
+
+
+@pytest.mark.parametrize("module", EXPERIMENT)
+def test_the_experiment_imports_no_wing(module: str) -> None:
+    names = imported(LIBRARY / f"{module}.py")
+    assert not {name for name in names if name.startswith("vqlib.") and name.split(".")[1] in WINGS}
+
+
+def test_the_cellar_imports_no_wing() -> None:
+    for path in (LIBRARY / CELLAR).glob("*.py"):
+        assert not {
+            n for n in imported(path) if n.startswith("vqlib.") and n.split(".")[1] in WINGS
+        }
+
+
+def test_documents_need_no_torch() -> None:
+    """Neither directly nor through what they import when they are imported."""
+    import subprocess
+    import sys
+
+    code = "import sys, vqlib.documents.exporter, vqlib.documents.notebook; print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"

@@ -1,0 +1,1 @@
+"""How fast vqlib is on this machine, beside other ways to do the same."""

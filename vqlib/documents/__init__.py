@@ -1,0 +1,1 @@
+"""Notebooks run with parameters, and printed as PDF; imports no torch."""

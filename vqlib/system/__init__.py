@@ -1,0 +1,1 @@
+"""The cellar: files, processes, progress and machine. Whoever studies models never goes there."""
