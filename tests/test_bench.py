@@ -16,7 +16,7 @@ from vqlib.bench.measure import FULL, MEASUREMENTS, QUICK, OwnLoop, Sizes, compa
 from vqlib.bench.table import RATE, Row, table
 from vqlib.cli import main
 from vqlib.images import scale
-from vqlib.runs import build_model
+from vqlib.models import build_model
 
 CONFIG = TrainConfig(model="vqvae")
 MACHINE = {"processor": "Some CPU (R)", "cores": 2, "gpu": "no GPU"}

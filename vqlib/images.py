@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from hashlib import md5
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import numpy as np
 import torch
@@ -19,6 +19,7 @@ from vqlib.paths import ROOT
 from vqlib.system.files import sole_writer
 
 SIZE = 32
+IMAGE_SHAPE = (3, SIZE, SIZE)
 TEST_SHARE = 0.1  # of a folder without train/ and test/
 PHOTOS = {  # no photograph is in both splits
     "train": (
@@ -60,6 +61,17 @@ class Images:
         share = counts / counts.sum()
         mean = (share * levels).sum()
         return ((share * (levels - mean).square()).sum()).item()
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What a run records of its data."""
+        return {
+            "dataset": self.name,
+            "data_md5": self.digest,
+            "n_train": len(self.train),
+            "n_test": len(self.test),
+            "data_variance": self.variance,
+        }
 
     @property
     def digest(self) -> str:
@@ -109,7 +121,7 @@ def resolve_dataset(dataset: str, tell: Callable[[str], None] = print) -> str:
 def check_images(images: Tensor, what: str) -> None:
     """Refuses what is not one or more uint8 images of 32×32 RGB; `what` they are is said."""
     shape = tuple(images.shape)
-    if images.dtype != torch.uint8 or shape[1:] != (3, SIZE, SIZE) or not shape[0]:
+    if images.dtype != torch.uint8 or shape[1:] != IMAGE_SHAPE or not shape[0]:
         kind = str(images.dtype).removeprefix("torch.")
         raise UserError(f"{what} images must be uint8 (N, 3, {SIZE}, {SIZE}), got {kind} {shape}")
 

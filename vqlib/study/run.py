@@ -32,10 +32,10 @@ from vqlib.runs import (
     is_finished,
     load_run,
     read_config,
-    remove_state,
 )
 from vqlib.study.cluster import EXECUTORS, Job, Slurm, lost_jobs
 from vqlib.study.status import watch
+from vqlib.system.checkpoint import remove_state
 from vqlib.system.files import sole_writer, write_atomically
 
 GRID = {"model": "models", "batch_size": "batch_sizes", "seed": "seeds"}
