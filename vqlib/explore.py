@@ -62,7 +62,14 @@ def codebook_projection(model: VQVAE) -> Picture:
     with mpl.rc_context(STYLE):
         figure = Picture(figsize=(4.8, 3.6), layout="constrained")
         axis = figure.subplots()
-        axis.scatter(*places.T, c=colours.numpy(), s=30, edgecolors="#888888", linewidths=0.4)
+        axis.scatter(
+            places[:, 0],
+            places[:, 1],
+            c=colours.numpy(),
+            s=30,
+            edgecolors="#888888",
+            linewidths=0.4,
+        )
         axis.set_xlabel(f"first component ({shares[0]:.0%} of the variance)")
         axis.set_ylabel(f"second ({shares[1]:.0%})")
     figure.alt = (

@@ -28,7 +28,7 @@ STYLES = (  # one for each model, in the order of MODELS; Okabe & Ito's palette
 )
 TERM_NAMES = {"loss": "total", "kl": "KL"}
 SUFFIXES = {"png": "", "pdf": "CreationDate", "svg": "Date"}  # and where a date would stand
-STYLE = {
+STYLE: dict[Any, Any] = {  # matplotlib names its keys in a type of its own
     "font.size": 9,
     "axes.spines.top": False,
     "axes.spines.right": False,
@@ -66,7 +66,7 @@ class Picture(Figure):
         return data, metadata
 
 
-def model_style(model: str) -> dict[str, str]:
+def model_style(model: str) -> dict[str, Any]:
     """Return a model's colour and marker."""
     return STYLES[list(MODELS).index(model) % len(STYLES)]
 

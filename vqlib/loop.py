@@ -80,7 +80,8 @@ class Trainer:
             "precision": self.precision,
             **facts,
         }
-        self.model: Any = model.to(device, memory_format=torch.channels_last)
+        self.model: Any = model.to(device)
+        self.model.to(memory_format=torch.channels_last)  # in place
         self.optimizer = torch.optim.Adam(
             self.model.parameters(), lr=config.learning_rate, fused=True
         )

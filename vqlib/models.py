@@ -9,7 +9,7 @@ import inspect
 import math
 from collections.abc import Iterator, Mapping
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -18,9 +18,6 @@ from torch import Tensor, nn
 from vqlib.images import IMAGE_SHAPE, scale
 from vqlib.quantizer import VectorQuantizer, codebook_use, count_codes, is_collapsed
 from vqlib.system import processes
-
-if TYPE_CHECKING:
-    from vqlib.config import TrainConfig
 
 BATCH = 250  # test images at a time
 GRID = 8  # codes along each side of an image
@@ -45,13 +42,11 @@ class ImageModel(nn.Module):
         """How many codes a discrete latent chooses from; 0 if the latent is continuous."""
         return 0
 
-    @staticmethod
-    def bits(config: "TrainConfig", last: Mapping[str, Any]) -> float:
+    def bits(self, last: Mapping[str, Any]) -> float:
         """Return the bits that the latent of an image takes.
 
         Args:
-            config: the model's settings.
-            last: the loss terms of the last epoch, a row of the history.
+            last: the last row of the history, which has the loss terms.
         """
         raise NotImplementedError
 
@@ -120,8 +115,7 @@ class VAE(ImageModel):
         self.encoder = nn.Sequential(*down, nn.Flatten(), nn.Linear(1024, 2 * latent_dim))
         self.decoder = nn.Sequential(nn.Linear(latent_dim, 1024), nn.Unflatten(1, (256, 2, 2)), *up)
 
-    @staticmethod
-    def bits(config: "TrainConfig", last: Mapping[str, Any]) -> float:
+    def bits(self, last: Mapping[str, Any]) -> float:
         """Return the KL term of the last epoch in bits an image."""
         return last["kl"] / math.log(2)
 
@@ -250,10 +244,9 @@ class VQVAE(ImageModel):
         """How many codes the codebook has."""
         return self.quantizer.num_embeddings
 
-    @staticmethod
-    def bits(config: "TrainConfig", last: Mapping[str, Any]) -> float:
+    def bits(self, last: Mapping[str, Any]) -> float:
         """Return the bits of an image's codes, all of equal length."""
-        return GRID * GRID * math.log2(config.num_embeddings)
+        return GRID * GRID * math.log2(self.num_codes)
 
     def encode(self, x: Tensor) -> Tensor:
         """Return z_e (B, embedding_dim, 8, 8) for x (B, 3, 32, 32)."""
@@ -299,13 +292,21 @@ class VQVAE(ImageModel):
 MODELS: dict[str, type[ImageModel]] = {"vae": VAE, "vqvae": VQVAE}
 
 
+class Settings(Protocol):
+    """What a model is built from: its name, and its settings as attributes. A `TrainConfig`."""
+
+    @property
+    def model(self) -> str:
+        """The model's name in `MODELS`."""
+
+
 def settings(model: str) -> tuple[str, ...]:
     """Return the names of the config's settings that a model takes; the others are for all."""
     names = inspect.signature(MODELS[model]).parameters
     return tuple(name for name in names if name != "data_variance")
 
 
-def build_model(config: "TrainConfig", data_variance: float) -> ImageModel:
+def build_model(config: Settings, data_variance: float) -> ImageModel:
     """Build a fresh model with the config's settings; torch's random state is left as it was.
 
     Args:

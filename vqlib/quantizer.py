@@ -49,6 +49,10 @@ class VectorQuantizer(nn.Module):
             the first batches miss is then thrown far away and comes back as a near-zero vector.
     """
 
+    codebook: Tensor  # (K, D)
+    ema_counts: Tensor  # (K,)
+    ema_sums: Tensor  # (K, D)
+
     def __init__(
         self,
         num_embeddings: int = 512,

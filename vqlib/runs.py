@@ -65,6 +65,19 @@ class Run:
         return model.eval()
 
     @property
+    def bits(self) -> float:
+        """Bits that the model's latent takes for an image; see the model's `bits`."""
+        with torch.device("meta"):  # no weights are needed
+            model = build_model(self.config, self.data_variance)
+        return model.bits(dict(self.history.iloc[-1].items()))
+
+    @property
+    def terms(self) -> list[str]:
+        """Names of the loss terms in the history, `loss` first."""
+        names = [str(name) for name in self.history if name not in ("epoch", "steps", "seconds")]
+        return names[: next(i for i, name in enumerate(names) if name.startswith("test_"))]
+
+    @property
     def data_variance(self) -> float:
         """Variance of the training pixels."""
         value = self.environment.get("data_variance")

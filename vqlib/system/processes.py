@@ -94,16 +94,17 @@ def each(action: Callable[[], T]) -> list[T]:
     """Return what `action` returns in each process; raise a `UserError` of any in all of them."""
     if count() == 1:
         return [action()]
+    own: list[Any] = [None, None]
     try:
-        said = (action(), None)
+        own[0] = action()
     except UserError as error:
-        said = (None, str(error))
-    everything: list[Any] = [None] * count()
-    dist.all_gather_object(everything, said)
-    for _, problem in everything:
+        own[1] = str(error)
+    outcomes: list[Any] = [None] * count()
+    dist.all_gather_object(outcomes, own)
+    for _, problem in outcomes:
         if problem is not None:
             raise UserError(problem)
-    return [value for value, _ in everything]
+    return [result for result, _ in outcomes]
 
 
 def share(rows: Tensor) -> Tensor:
