@@ -12,8 +12,9 @@ from vqlib import VQVAE, Images, TrainConfig, UserError
 from vqlib.bench import measure as bench
 from vqlib.bench import peers
 from vqlib.bench.baseline import Pictures, PlainLoop, plain_loss, plain_model
-from vqlib.bench.measure import FULL, MEASUREMENTS, QUICK, OwnLoop, Sizes, compare, interleave
-from vqlib.bench.table import RATE, Row, table
+from vqlib.bench.loops import OwnLoop, interleave
+from vqlib.bench.measure import FULL, MEASUREMENTS, QUICK, Sizes
+from vqlib.bench.table import RATE, Row, compare, table
 from vqlib.cli import main
 from vqlib.images import scale
 from vqlib.runs import build_model
