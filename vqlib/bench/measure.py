@@ -45,14 +45,13 @@ from vqlib.evaluation import evaluate, reconstruct_all
 from vqlib.figures import MODEL_NAMES
 from vqlib.images import Images, load_images, resolve_dataset, scale
 from vqlib.paths import ROOT, shown
-from vqlib.report.words import plural
 from vqlib.runs import build_model, environment
 from vqlib.system.files import make_folder
 
 RESULTS = ROOT / "benchmarks" / "results"
 BATCH_SIZES = (256, 16)
 STUDY_BATCH_SIZES = (16, 32, 64, 128, 256)
-STUDY_IMAGES = 40 * 50_000  # epochs times images of a run
+STUDY_EPOCHS, STUDY_IMAGES = 40, 50_000
 PEER_BATCH_SIZE = 64  # pythae's default
 QUALITY = 0.060  # test NMSE
 
@@ -119,19 +118,20 @@ def training(sizes: Sizes, images: Images, folder: Path) -> list[Row]:
             samples[f"study {batch_size}"] = partial(study.rate, batch_size)
         rates = interleave(sizes.repeats, samples)
     threads = torch.get_num_threads()
+    one_process = f"one process of {threads} thread{'s' if threads > 1 else ''}"
     how = f"{own.trainer.precision}; {len(few.train):,} images an epoch, median of {sizes.repeats}"
     rows = []
     for batch_size in BATCH_SIZES:
         what, plain = f"VQ-VAE training, batch {batch_size}", rates[f"plain {batch_size}"]
         for name, note in (
-            ("own", f"one process of {threads} {plural('thread', threads)}"),
+            ("own", one_process),
             ("study", f"{study.processes} processes of one thread"),
         ):
             ours = rates[f"{name} {batch_size}"]
             rows.append(compare(f"{what}, {note}", RATE, ours, plain, "plain loop, float32", how))
     share = "the ratio is the share of the speed at batch 256 that is left"
     small, large = rates["own 16"], rates["own 256"]
-    what = f"VQ-VAE training, batch 16, one process of {threads} {plural('thread', threads)}"
+    what = f"VQ-VAE training, batch 16, {one_process}"
     return [*rows, compare(what, RATE, small, large, "vqlib, batch 256", share)]
 
 
@@ -277,14 +277,15 @@ def gpu(sizes: Sizes, images: Images, folder: Path) -> list[Row]:
                 samples["plain"] = partial(plain_rate, PlainLoop(config, few, "cuda"))
             rates = interleave(sizes.repeats, samples)
             rate = statistics.median(rates["own"])
-            minutes += STUDY_IMAGES / rate / 60
+            minutes += STUDY_EPOCHS * STUDY_IMAGES / rate / 60
             how = f"{own.trainer.precision}; {rate * flops / limit:.2%} of the rate of a bfloat16 "
             how += f"matrix product, {limit / 1e12:.0f} TFLOP/s"
             row_name = f"{MODEL_NAMES[model]} training, batch {batch_size}, {name}"
             beside = "plain loop, float32" if "plain" in rates else ""
             rows.append(compare(row_name, RATE, rates["own"], rates.get("plain", []), beside, how))
-    how = "ten runs of 40 epochs of 50,000 images, one after the other, from these rates"
-    return [*rows, Row(f"Training of the full study, {name}", how, "min", minutes)]
+    how = f"computed from these rates: {len(rows)} runs, one after the other, "
+    how += f"of {STUDY_EPOCHS} epochs of {STUDY_IMAGES:,} images"
+    return [*rows, Row(f"Training of the full study's first seed, {name}", how, "min", minutes)]
 
 
 MEASUREMENTS: dict[str, Callable[[Sizes, Images, Path], list[Row]]] = {
