@@ -39,16 +39,15 @@ from vqlib.bench.loops import (
     timed_step,
     train_alone,
 )
-from vqlib.bench.table import RATE, Row, compare, number, store, table
+from vqlib.bench.table import PLAIN, RATE, RESULTS, Row, compare, number, store, table
 from vqlib.config import MODELS, TrainConfig
 from vqlib.evaluation import evaluate, reconstruct_all
 from vqlib.figures import MODEL_NAMES
 from vqlib.images import Images, load_images, resolve_dataset, scale
-from vqlib.paths import ROOT, shown
+from vqlib.paths import shown
 from vqlib.runs import build_model, environment
 from vqlib.system.files import make_folder
 
-RESULTS = ROOT / "benchmarks" / "results"
 BATCH_SIZES = (256, 16)
 STUDY_BATCH_SIZES = (16, 32, 64, 128, 256)
 STUDY_EPOCHS, STUDY_IMAGES = 40, 50_000
@@ -128,7 +127,7 @@ def training(sizes: Sizes, images: Images, folder: Path) -> list[Row]:
             ("study", f"{study.processes} processes of one thread"),
         ):
             ours = rates[f"{name} {batch_size}"]
-            rows.append(compare(f"{what}, {note}", RATE, ours, plain, "plain loop, float32", how))
+            rows.append(compare(f"{what}, {note}", RATE, ours, plain, PLAIN, how))
     share = "the ratio is the share of the speed at batch 256 that is left"
     small, large = rates["own 16"], rates["own 256"]
     what = f"VQ-VAE training, batch 16, {one_process}"
@@ -256,7 +255,7 @@ def quality(sizes: Sizes, images: Images, folder: Path) -> list[Row]:
     epochs = [reached.get(name, f"more than {sizes.quality_epochs}") for name in loops]
     how = f"tested after each epoch; vqlib took {epochs[0]} epochs, the plain loop {epochs[1]}"
     own_seconds, plain_seconds = ([spent[name]] if name in reached else [] for name in loops)
-    return [compare(what, "s", own_seconds, plain_seconds, "plain loop, float32", how)]
+    return [compare(what, "s", own_seconds, plain_seconds, PLAIN, how)]
 
 
 def gpu(sizes: Sizes, images: Images, folder: Path) -> list[Row]:
@@ -281,7 +280,7 @@ def gpu(sizes: Sizes, images: Images, folder: Path) -> list[Row]:
             how = f"{own.trainer.precision}; {rate * flops / limit:.2%} of the rate of a bfloat16 "
             how += f"matrix product, {limit / 1e12:.0f} TFLOP/s"
             row_name = f"{MODEL_NAMES[model]} training, batch {batch_size}, {name}"
-            beside = "plain loop, float32" if "plain" in rates else ""
+            beside = PLAIN if "plain" in rates else ""
             rows.append(compare(row_name, RATE, rates["own"], rates.get("plain", []), beside, how))
     how = f"computed from these rates: {len(rows)} runs, one after the other, "
     how += f"of {STUDY_EPOCHS} epochs of {STUDY_IMAGES:,} images"
