@@ -71,7 +71,8 @@ def store(folder: Path, name: str, rows: list[Row], machine: dict[str, Any]) -> 
 def load(path: Path) -> tuple[list[Row], dict[str, Any]]:
     """Read the rows and the machine from the JSON file that `store` wrote."""
     stored = read_json(path)
-    return [Row(**row) for row in stored["rows"]], stored["machine"]
+    rows = [Row(**{**row, "ratios": tuple(row["ratios"])}) for row in stored["rows"]]
+    return rows, stored["machine"]
 
 
 def section(machine: str = PUBLISHED, folder: Path = RESULTS) -> str:
