@@ -26,18 +26,18 @@ from vqlib.similarity import ssim
 from vqlib.system.progress import Progress
 from vqlib.training import Trainer, fit
 
-FEW = 64  # images where their number does not matter
+FEW = 64  # images, if their number does not matter
 MAX_PROCESSES = 8
 CHUNK = 500  # pairs of images at a time
 
 
 class OwnLoop:
-    """A VQ-VAE or VAE in vqlib's own training.
+    """A model that is trained by vqlib's own loop.
 
     Args:
         config: what to train.
-        images: its images; the test images are evaluated after each epoch, outside the timing.
-        folder: where its run folder goes.
+        images: the images; the evaluation of the test images after each epoch is not timed.
+        folder: the run folder, which must not exist.
         device: `cpu` or `cuda`.
     """
 
@@ -48,13 +48,13 @@ class OwnLoop:
         self.progress = _Silent(config, folder, self.trainer.steps_per_epoch)
 
     def train_epoch(self) -> float:
-        """Trains one more epoch; the seconds that this took."""
-        with quiet():  # a few steps collapse a codebook: no news here
+        """Train one more epoch; return the seconds it took."""
+        with quiet():  # a codebook often collapses in its first steps, no news here
             self.trainer.advance(self.progress)
         return self.trainer.history[-1]["seconds"]
 
     def rate(self) -> float:
-        """Trains one more epoch; images per second."""
+        """Train one more epoch; return images per second."""
         return len(self.trainer.train_images) / self.train_epoch()
 
 
@@ -64,7 +64,16 @@ class _Silent(Progress):
 
 
 class StudyProcesses:
-    """Trainings side by side, a core and one thread each, as a study runs; a context manager."""
+    """Processes that train side by side, each with one thread, as the runs of a study do.
+
+    It is a context manager; at its end, the processes end.
+
+    Args:
+        config: what to train.
+        batch_sizes: the batch sizes at which `rate` can be asked for.
+        images: the images.
+        folder: the folder for the run folders.
+    """
 
     def __init__(
         self, config: TrainConfig, batch_sizes: Sequence[int], images: Images, folder: Path
@@ -87,10 +96,10 @@ class StudyProcesses:
 
     def __exit__(self, *_error: object) -> None:
         for connection in self.connections:
-            connection.close()  # which ends the process
+            connection.close()  # this ends the process
 
     def rate(self, batch_size: int) -> float:
-        """Each trains an epoch; images per second of all together."""
+        """Let each process train an epoch; return images per second of all together."""
         for connection in self.connections:
             connection.send(batch_size)
         slowest = max(connection.recv() for connection in self.connections)
@@ -104,8 +113,8 @@ def _serve(
     pixels: Path,
     folder: Path,
 ) -> None:
-    """Trains an epoch at each batch size asked for, and answers with the seconds."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the process that asks ends this one
+    """Receive batch sizes; train an epoch at each and send the seconds it took."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the main process ends this one
     torch.set_num_threads(1)
     images = Images(config.dataset, *torch.load(pixels))
     loops = {
@@ -120,7 +129,10 @@ def _serve(
 
 
 def interleave(repeats: int, samples: dict[str, Callable[[], float]]) -> dict[str, list[float]]:
-    """Takes every sample once to warm up, then all of them in turn, `repeats` times."""
+    """Take every sample once to warm up, then all of them in turn, `repeats` times.
+
+    This way, anything that slows the machine down for a while slows all samples alike.
+    """
     for sample in samples.values():
         sample()
     taken: dict[str, list[float]] = {name: [] for name in samples}
@@ -131,12 +143,12 @@ def interleave(repeats: int, samples: dict[str, Callable[[], float]]) -> dict[st
 
 
 def peak_memory() -> float | None:
-    """The most resident memory that this process has had, in MB; None where none can tell."""
+    """Return the peak resident memory of this process in MB; None if the system has no /proc."""
     try:
         status = Path("/proc/self/status").read_text()
     except OSError:
         return None
-    # Not `getrusage`: on Linux its figure includes the process that started this one.
+    # Not `getrusage`: on Linux, it includes the process that started this one.
     return int(re.search(r"VmHWM:\s*(\d+) kB", status)[1]) * 1024 / 1e6
 
 
@@ -154,7 +166,7 @@ def plain_rate(loop: PlainLoop) -> float:
 
 
 def own_quantizer_step(config: TrainConfig) -> Callable[[Tensor], None]:
-    """Return forward and backward of vqlib's quantizer on z_e (B, D, H, W)."""
+    """Return a function that runs vqlib's quantizer forward and backward on z_e (B, D, H, W)."""
     quantizer = VectorQuantizer(config.num_embeddings, config.embedding_dim, config.decay)
 
     def step(z_e: Tensor) -> None:
@@ -228,6 +240,6 @@ def cores() -> int:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Hide what is printed."""
+    """Hide all output."""
     with redirect_stdout(StringIO()), redirect_stderr(StringIO()):
         yield

@@ -1,7 +1,7 @@
-"""How fast vqlib is beside other ways to do the same; `vqlib bench` prints and stores a table.
+"""What `vqlib bench` measures: each measurement makes rows of the table.
 
-What stands side by side in the table is measured in turn, repeat by repeat, so that whatever else
-the machine does meanwhile falls on all of it alike.
+The two values of a row are measured in turn, repeat by repeat, so that anything that slows the
+machine down for a while slows both.
 """
 
 import math
@@ -57,16 +57,16 @@ QUALITY = 0.060  # test NMSE
 
 @dataclass(frozen=True)
 class Sizes:
-    """How much is measured."""
+    """How much the benchmark measures."""
 
     name: str
-    repeats: int  # measured, after one that is not
-    images: int  # trained on in each
-    pairs: int  # of images, for SSIM
-    loop_pairs: int  # of them in the loop over scikit-image, which is then scaled
-    test_images: int  # evaluated
-    growth_images: int  # all of them, in the rows on growth
-    quality_epochs: int  # at most, until the quality is reached; 0 leaves it out
+    repeats: int  # after one that only warms up
+    images: int  # to train on in each repeat
+    pairs: int  # pairs of images for SSIM
+    loop_pairs: int  # pairs for the loop over scikit-image; its time is then scaled to all pairs
+    test_images: int  # to evaluate
+    growth_images: int  # the most images in the rows on growth
+    quality_epochs: int  # at most, to reach the quality; 0 leaves this measurement out
     config: TrainConfig
 
 
@@ -75,15 +75,15 @@ FULL = Sizes("full", 5, 4_096, 10_000, 1_000, 10_000, 50_000, 25, TrainConfig(mo
 
 
 def run(sizes: Sizes, dataset: str = "auto", folder: Path = RESULTS) -> list[Row]:
-    """Measures everything, prints the table, and writes it as JSON and as Markdown.
+    """Measure everything, print the table, and write it as JSON and as Markdown.
 
     Args:
         sizes: `QUICK`, `FULL`, or your own.
-        dataset: as `load_images` takes it, or `auto`: CIFAR-10 where it can be had, else photos.
-        folder: where the files go; they are named after sizes and machine.
+        dataset: a name for `load_images`, or `auto`: CIFAR-10 if it is available, else photos.
+        folder: the folder for the files; they are named after the sizes and the machine.
 
     Raises:
-        UserError: where the data cannot be had or the folder not be written.
+        UserError: if the data are not available or the folder cannot be written.
     """
     make_folder(folder)
     dataset = resolve_dataset(dataset)
@@ -105,7 +105,7 @@ def run(sizes: Sizes, dataset: str = "auto", folder: Path = RESULTS) -> list[Row
 
 
 def training(sizes: Sizes, images: Images, folder: Path) -> list[Row]:
-    """VQ-VAE training against the plain loop: in one process, and as a study trains."""
+    """Compare VQ-VAE training with the plain loop: in one process, and as a study trains."""
     few = _first(images, sizes.images)
     samples: dict[str, Callable[[], float]] = {}
     with StudyProcesses(sizes.config, BATCH_SIZES, few, folder) as study:
@@ -118,7 +118,7 @@ def training(sizes: Sizes, images: Images, folder: Path) -> list[Row]:
         rates = interleave(sizes.repeats, samples)
     threads = torch.get_num_threads()
     one_process = f"one process of {threads} thread{'s' if threads > 1 else ''}"
-    how = f"{own.trainer.precision}; {len(few.train):,} images an epoch, median of {sizes.repeats}"
+    how = f"{own.trainer.precision}; {len(few.train):,} images per epoch, median of {sizes.repeats}"
     rows = []
     for batch_size in BATCH_SIZES:
         what, plain = f"VQ-VAE training, batch {batch_size}", rates[f"plain {batch_size}"]
@@ -128,14 +128,14 @@ def training(sizes: Sizes, images: Images, folder: Path) -> list[Row]:
         ):
             ours = rates[f"{name} {batch_size}"]
             rows.append(compare(f"{what}, {note}", RATE, ours, plain, PLAIN, how))
-    share = "the ratio is the share of the speed at batch 256 that is left"
+    share = "ratio: the share of the speed at batch 256 that remains at batch 16"
     small, large = rates["own 16"], rates["own 256"]
     what = f"VQ-VAE training, batch 16, {one_process}"
     return [*rows, compare(what, RATE, small, large, "vqlib, batch 256", share)]
 
 
 def quantizer(sizes: Sizes, _images: Images, _folder: Path) -> list[Row]:
-    """The quantizer alone, forward and backward, against vector-quantize-pytorch."""
+    """Compare the quantizer, forward and backward, with vector-quantize-pytorch."""
     what = "Quantizer, forward and backward"
     version = peers.installed_version(peers.QUANTIZER)
     if version is None:
@@ -161,7 +161,7 @@ def quantizer(sizes: Sizes, _images: Images, _folder: Path) -> list[Row]:
 
 
 def package(sizes: Sizes, images: Images, folder: Path) -> list[Row]:
-    """VQ-VAE training against pythae's."""
+    """Compare VQ-VAE training with pythae."""
     what = f"VQ-VAE training, batch {PEER_BATCH_SIZE}"
     version = peers.installed_version(peers.TRAINER)
     if version is None:
@@ -176,13 +176,14 @@ def package(sizes: Sizes, images: Images, folder: Path) -> list[Row]:
             "peer": lambda: len(few.train) / timed(epoch),
         },
     )
-    how = f"{len(few.train):,} of {len(images.train):,} images an epoch, median of {sizes.repeats}"
+    how = f"{len(few.train):,} of {len(images.train):,} images per epoch, "
+    how += f"median of {sizes.repeats}"
     beside = f"{peers.TRAINER} {version}, its CIFAR-10 networks"
     return [compare(what, RATE, rates["own"], rates["peer"], beside, how)]
 
 
 def similarity(sizes: Sizes, images: Images, _folder: Path) -> list[Row]:
-    """SSIM of many pairs of images against a loop over scikit-image."""
+    """Compare SSIM of many pairs of images with a loop over scikit-image."""
     x = scale(images.test[torch.arange(sizes.pairs) % len(images.test)])
     y = (x + 0.1 * torch.randn_like(x)).clamp(0, 1)
     looped = sizes.loop_pairs
@@ -201,16 +202,16 @@ def similarity(sizes: Sizes, images: Images, _folder: Path) -> list[Row]:
 
 
 def evaluation(sizes: Sizes, images: Images, _folder: Path) -> list[Row]:
-    """All figures of a run, eight kinds of SSIM among them."""
+    """Time the full evaluation of a run, with SSIM in all protocols."""
     test = images.test[: sizes.test_images]
     model = build_model(sizes.config, images.variance)
     taken = timed(evaluate, model, test, images.variance)
     what = f"Full evaluation of a run, {len(test):,} test images"
-    return [Row(what, "all metrics and protocols, once", "s", taken)]
+    return [Row(what, "all metrics and SSIM protocols, once", "s", taken)]
 
 
 def growth(sizes: Sizes, images: Images, folder: Path) -> list[Row]:
-    """Speed and memory with a quarter, half and all of the images, each in a fresh process."""
+    """Measure speed and memory with a quarter, half and all images, each in its own process."""
     count = min(sizes.growth_images, len(images.train))
     rates, peaks = [], []
     for limit in (count // 4, count // 2, count):
@@ -223,21 +224,21 @@ def growth(sizes: Sizes, images: Images, folder: Path) -> list[Row]:
     rows = [
         compare(
             f"VQ-VAE training, {what}", RATE, rates[2:], rates[:1], beside,
-            f"an epoch, once; half of them: {number(rates[1])} {RATE}",
+            f"one epoch, once; with half of them: {number(rates[1])} {RATE}",
         )
     ]  # fmt: skip
     what = f"Peak memory of a training process, {what}"
     if None in peaks:
         return [*rows, Row(what, "not measured: this system has no /proc")]
-    how = f"resident, data and evaluation included; half of them: {number(peaks[1])} MB"
+    how = f"resident, with data and evaluation; with half of them: {number(peaks[1])} MB"
     return [*rows, Row(what, how, "MB", peaks[2], peaks[0], beside)]
 
 
 def quality(sizes: Sizes, images: Images, folder: Path) -> list[Row]:
-    """Seconds of training until the test error is low, ours and the plain loop's."""
+    """Compare how long vqlib and the plain loop train until the test error is low."""
     what = f"Training until test NMSE ≤ {QUALITY:.3f}, batch 64"
     if not sizes.quality_epochs:
-        return [Row(what, "not measured here: takes most of the full bench")]
+        return [Row(what, "not measured with --quick")]
     config = replace(sizes.config, batch_size=64)
     own, plain = OwnLoop(config, images, folder / "own"), PlainLoop(config, images)
     loops = {
@@ -253,16 +254,16 @@ def quality(sizes: Sizes, images: Images, folder: Path) -> list[Row]:
             if nmse <= QUALITY:
                 reached[name] = epoch
     epochs = [reached.get(name, f"more than {sizes.quality_epochs}") for name in loops]
-    how = f"tested after each epoch; vqlib took {epochs[0]} epochs, the plain loop {epochs[1]}"
+    how = f"tested after each epoch; epochs: vqlib {epochs[0]}, plain loop {epochs[1]}"
     own_seconds, plain_seconds = ([spent[name]] if name in reached else [] for name in loops)
     return [compare(what, "s", own_seconds, plain_seconds, PLAIN, how)]
 
 
 def gpu(sizes: Sizes, images: Images, folder: Path) -> list[Row]:
-    """Training of both models on a GPU, against the plain loop and against the GPU's limit."""
+    """Compare training of both models on a GPU with the plain loop and with the GPU's limit."""
     what = "Training on a GPU"
     if not torch.cuda.is_available():
-        return [Row(what, "not measured: no GPU here")]
+        return [Row(what, "not measured: this machine has no GPU")]
     few = _first(images, 4 * sizes.images)
     limit, name = matmul_rate(), torch.cuda.get_device_name()
     rows, minutes = [], 0.0
