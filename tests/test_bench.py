@@ -3,6 +3,7 @@
 import re
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 import torch
@@ -31,7 +32,7 @@ from vqlib.images import scale
 from vqlib.runs import build_model
 
 CONFIG = TrainConfig(model="vqvae")
-MACHINE = {
+MACHINE: dict[str, Any] = {
     "processor": "Some CPU (R)", "cores": 2, "gpu": "no GPU", "python": "3.11.7",
     "torch": "2.12.1", "data": "cifar10", "date": "2026-11-23", "minutes": 25.7,
 }  # fmt: skip
@@ -52,15 +53,16 @@ def tiny() -> Sizes:
 
 def same_models(images: Images) -> tuple[VQVAE, VQVAE]:
     """Return vqlib's model as it is trained, and the plain one with equal weights."""
-    own, plain = (make(CONFIG, images.variance) for make in (build_model, plain_model))
+    own = cast(VQVAE, build_model(CONFIG, images.variance))
+    plain = plain_model(CONFIG, images.variance)
     plain.load_state_dict(own.state_dict())
     return own.to(memory_format=torch.channels_last).train(), plain.train()
 
 
 def gradient(model: nn.Module, loss: Tensor) -> Tensor:
     """Return the loss's gradient with respect to all parameters, as one vector."""
-    loss.backward()
-    return torch.cat([parameter.grad.flatten() for parameter in model.parameters()])
+    gradients = torch.autograd.grad(loss, list(model.parameters()))
+    return torch.cat([gradient.flatten() for gradient in gradients])
 
 
 def relative_difference(a: Tensor, b: Tensor) -> float:

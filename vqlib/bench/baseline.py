@@ -5,6 +5,8 @@ by one through `ToTensor` and `Normalize`, a `DataLoader` makes the batches, eve
 and the quantizer multiplies one-hot vectors.
 """
 
+from typing import cast
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -33,11 +35,13 @@ class PlainLoop:
         self.device = device
         self.model = plain_model(config, images.variance).to(device)
         self.optimizer = torch.optim.Adam(self.model.parameters(), lr=config.learning_rate)
-        self.loader = DataLoader(Pictures(images.train), config.batch_size, shuffle=True)
+        self.pictures = Pictures(images.train)
+        self.loader = DataLoader(self.pictures, config.batch_size, shuffle=True)
 
     def train_epoch(self) -> dict[str, float]:
         """Train one epoch in a new order; return the mean loss and perplexity of its steps."""
         self.model.train()
+        quantizer = cast(OneHotQuantizer, self.model.quantizer)
         losses, perplexities = [], []
         for batch in self.loader:
             loss = plain_loss(self.model, batch.to(self.device))
@@ -45,11 +49,11 @@ class PlainLoop:
             loss.backward()
             self.optimizer.step()
             losses.append(loss.item())
-            perplexities.append(self.model.quantizer.perplexity.item())
+            perplexities.append(quantizer.perplexity.item())
         return {"loss": float(np.mean(losses)), "perplexity": float(np.mean(perplexities))}
 
 
-class Pictures(Dataset):
+class Pictures(Dataset[Tensor]):
     """A data set like torchvision's: one picture at a time, as a tensor in [-½, ½].
 
     Args:
@@ -78,6 +82,10 @@ class OneHotQuantizer(VectorQuantizer):
     Attributes:
         perplexity: the perplexity of the last batch's codes, a scalar.
     """
+
+    ema_counts: Tensor
+    ema_sums: Tensor
+    perplexity: Tensor
 
     def __init__(self, num_embeddings: int, embedding_dim: int, decay: float):
         super().__init__(num_embeddings, embedding_dim, decay, codebook_init="normal")
@@ -110,12 +118,12 @@ class OneHotQuantizer(VectorQuantizer):
         self.ema_counts = share * total
         sums = torch.matmul(one_hot.t(), vectors)
         self.ema_sums = self.decay * self.ema_sums + (1 - self.decay) * sums
-        self.codebook = self.ema_sums / self.ema_counts.unsqueeze(1)
+        self.codebook.copy_(self.ema_sums / self.ema_counts.unsqueeze(1))
 
 
 def plain_model(config: TrainConfig, data_variance: float) -> VQVAE:
     """Return a new VQ-VAE of this config with the one-hot quantizer."""
-    model = build_model(config, data_variance)
+    model = cast(VQVAE, build_model(config, data_variance))
     model.quantizer = OneHotQuantizer(config.num_embeddings, config.embedding_dim, config.decay)
     return model
 

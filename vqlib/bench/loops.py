@@ -11,7 +11,7 @@ from dataclasses import replace
 from io import StringIO
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, cast
 
 import numpy as np
 import torch
@@ -149,7 +149,8 @@ def peak_memory() -> float | None:
     except OSError:
         return None
     # Not `getrusage`: on Linux, it includes the process that started this one.
-    return int(re.search(r"VmHWM:\s*(\d+) kB", status)[1]) * 1024 / 1e6
+    (kilobytes,) = re.findall(r"VmHWM:\s*(\d+) kB", status)
+    return int(kilobytes) * 1024 / 1e6
 
 
 def train_alone(config: TrainConfig, folder: Path) -> tuple[float, float | None]:
@@ -157,12 +158,12 @@ def train_alone(config: TrainConfig, folder: Path) -> tuple[float, float | None]
     with quiet():
         fit(replace(config, limit=FEW), results=folder / f"warm-up-{config.limit}", device="cpu")
         run = fit(config, results=folder, device="cpu")
-    return run.environment["n_train"] / run.history["seconds"].sum().item(), peak_memory()
+    return run.environment["n_train"] / float(run.history["seconds"].sum()), peak_memory()
 
 
 def plain_rate(loop: PlainLoop) -> float:
     """Train the plain loop for one more epoch; return images per second."""
-    return len(loop.loader.dataset) / timed(loop.train_epoch)
+    return len(loop.pictures) / timed(loop.train_epoch)
 
 
 def own_quantizer_step(config: TrainConfig) -> Callable[[Tensor], None]:
@@ -213,8 +214,9 @@ def flops_per_image(model: nn.Module) -> float:
     """Return the floating-point operations of a training step, per image."""
     from torch.utils.flop_counter import FlopCounterMode
 
+    loss = cast(Callable[[Tensor], dict[str, Tensor]], model.loss)
     with FlopCounterMode(display=False) as counter:
-        model.loss(torch.rand(FEW, 3, 32, 32))["loss"].backward()
+        loss(torch.rand(FEW, 3, 32, 32))["loss"].backward()
     return counter.get_total_flops() / FEW
 
 

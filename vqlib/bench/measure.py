@@ -213,13 +213,14 @@ def evaluation(sizes: Sizes, images: Images, _folder: Path) -> list[Row]:
 def growth(sizes: Sizes, images: Images, folder: Path) -> list[Row]:
     """Measure speed and memory with a quarter, half and all images, each in its own process."""
     count = min(sizes.growth_images, len(images.train))
-    rates, peaks = [], []
+    rates: list[float] = []
+    peaks: list[float] = []
     for limit in (count // 4, count // 2, count):
         config = replace(sizes.config, dataset=images.name, limit=limit, epochs=1)
         with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:
             rate, peak = process.submit(train_alone, config, folder).result()
         rates.append(rate)
-        peaks.append(peak)
+        peaks += [] if peak is None else [peak]
     what, beside = f"batch {sizes.config.batch_size}, {count:,} images", "a quarter of them"
     rows = [
         compare(
@@ -228,7 +229,7 @@ def growth(sizes: Sizes, images: Images, folder: Path) -> list[Row]:
         )
     ]  # fmt: skip
     what = f"Peak memory of a training process, {what}"
-    if None in peaks:
+    if not peaks:
         return [*rows, Row(what, "not measured: this system has no /proc")]
     how = f"resident, with data and evaluation; with half of them: {number(peaks[1])} MB"
     return [*rows, Row(what, how, "MB", peaks[2], peaks[0], beside)]
