@@ -125,12 +125,10 @@ def test_the_bench_prints_the_table_that_it_writes(
         assert machine[fact]
     assert all(title in printed for title in MEASUREMENTS)
     for row in rows:
-        assert row.how
-        assert row.vqlib is None or row.vqlib > 0
-    _, _, *lines = (
-        headline(as_json.stem.removeprefix("full-"), tmp_path).split("\n\n")[0].splitlines()
-    )
-    for what, line in zip(("batch 256", "batch 16", "SSIM"), lines, strict=True):
+        is_measured = row.vqlib is not None and row.vqlib > 0
+        assert is_measured or "not measured" in row.how or "more than" in row.how, row.what
+    short, _ = headline(as_json.stem.removeprefix("full-"), tmp_path).split("\n\n")
+    for what, line in zip(("batch 256", "batch 16", "SSIM"), short.splitlines()[2:], strict=True):
         assert what in line
 
 
@@ -161,7 +159,7 @@ def test_a_folder_that_cannot_be_written_is_reported_before_anything_is_measured
     tiny: Sizes, tmp_path: Path
 ) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match="results"):
+    with pytest.raises(UserError, match=r"file/results"):
         bench.run(tiny, folder=tmp_path / "file" / "results")
 
 
