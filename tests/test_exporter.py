@@ -156,6 +156,49 @@ def test_metadata_make_the_title_block(export: Export) -> None:
         assert part in text(pdf)
 
 
+def test_a_markdown_cell_tagged_abstract_is_the_abstract(export: Export) -> None:
+    cell = new_markdown_cell(
+        "As [@known2000] found, $x^{17}$ is *large*.\n\nNew paragraph.",
+        metadata={"tags": ["abstract"]},
+    )
+    whole = text(export("# Body", cell, "Prose.", title="T", bibliography="references.bib"))
+    assert whole.startswith("T Abstract As (Known 2000) found, ")
+    assert "17 is large. New paragraph. Body Prose." in whole
+
+
+def test_the_markdown_output_of_a_code_cell_tagged_abstract_is_the_abstract(
+    export: Export,
+) -> None:
+    outputs = [
+        new_output("stream", text="a note"),
+        display({"text/markdown": "We found 42.", "text/plain": "<Markdown>"}),
+        display({"text/markdown": "It is certain."}),
+    ]
+    cell = shown(*outputs, source="answer = 6 * 7", tags=["abstract"])
+    whole = text(export("Prose.", cell, title="T", abstract="Of the metadata."))
+    assert whole == "T Abstract We found 42. It is certain. Prose. 1"  # and the page's number
+
+
+@pytest.mark.parametrize(
+    "cell",
+    [
+        new_markdown_cell("  \n", metadata={"tags": ["abstract"]}),
+        shown(source="answer = 1\nanswer", tags=["abstract"]),
+        shown(display({"text/plain": "1"}), source="answer = 1\nanswer", tags=["abstract"]),
+    ],
+    ids=["empty", "not run", "no Markdown"],
+)
+def test_an_abstract_cell_without_text_is_an_error_that_names_it(
+    export: Export, cell: NotebookNode
+) -> None:
+    with pytest.raises(ExportError) as refused:
+        export("Prose.", cell)
+    message = str(refused.value)
+    assert repr(cell.source) in message
+    assert "'abstract'" in message
+    assert "\n" not in message
+
+
 def test_first_heading_is_the_title_where_metadata_have_none(export: Export) -> None:
     pdf = export("# The title\n\nProse.", "## Part one\n\nMore.")
     assert pdf.metadata.title == "The title"

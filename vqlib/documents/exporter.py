@@ -18,6 +18,7 @@ from vqlib.documents.pandoc import ExportError, find_bibliography, read_markdown
 
 # Of a notebook, for the template
 METADATA = ("title", "authors", "date", "abstract", "number_sections")
+ABSTRACT = "abstract"  # tag of the cell that holds it
 IMAGES = ("image/svg+xml", "application/pdf", "image/png", "image/jpeg")
 WIDGET = "application/vnd.jupyter.widget-view+json"
 SHOWN = ["text/markdown", *IMAGES, "text/html", "text/latex", "text/plain"]  # preferred first
@@ -50,7 +51,9 @@ class TypstPDFExporter(Exporter):
     """Writes a notebook as a PDF.
 
     Title, authors, date, abstract, bibliography, `number_sections` and `hide_code` come from the
-    notebook's metadata. Without a title there, the first heading of level 1 is the title.
+    notebook's metadata. Without a title there, the first heading of level 1 is the title. A cell
+    tagged `abstract` replaces the metadata's abstract: a Markdown cell by its source, a code cell
+    by its Markdown output.
 
     Raises:
         ExportError: if the PDF would lack something, such as a citation or a picture.
@@ -77,10 +80,12 @@ class TypstPDFExporter(Exporter):
         """Gives the PDF and nbconvert's resources."""
         nb, resources = super().from_notebook_node(nb, resources, **kwargs)
         folder = Path(resources["metadata"].get("path") or ".").resolve()
+        metadata = {key: nb.metadata.get(key) for key in METADATA}
+        if abstract := _take_abstract(nb):
+            metadata["abstract"] = abstract
         with tempfile.TemporaryDirectory() as name:
             build = Path(name)
             markdown = self._markdown(nb, build)
-            metadata = {key: nb.metadata.get(key) for key in METADATA}
             document = read_markdown(markdown, metadata, build)
             bibliography = find_bibliography(nb.metadata.get("bibliography"), folder)
             typst = write_typst(document, bibliography, folder, build)
@@ -109,6 +114,26 @@ class TypstPDFExporter(Exporter):
             path.parent.mkdir(exist_ok=True)
             path.write_bytes(data)
         return markdown
+
+
+def _take_abstract(nb: NotebookNode) -> str:
+    """Remove the cells tagged `abstract` from a notebook and return their text, which may be ''."""
+    cells = [cell for cell in nb.cells if ABSTRACT in cell.metadata.get("tags", [])]
+    nb.cells = [cell for cell in nb.cells if cell not in cells]
+    return "\n\n".join(map(_abstract_text, cells))
+
+
+def _abstract_text(cell: NotebookNode) -> str:
+    """Return what an abstract cell says, in Markdown."""
+    outputs = [output.get("data", {}) for output in cell.get("outputs", [])]
+    parts = [data["text/markdown"] for data in outputs if "text/markdown" in data]
+    text = "\n\n".join(parts) if cell.cell_type == "code" else cell.source
+    if not text.strip():
+        raise ExportError(
+            f"the cell {cell.source[:60]!r}, tagged {ABSTRACT!r}, has no text: write the abstract "
+            "in a Markdown cell, or run a code cell that displays it as Markdown"
+        )
+    return text.strip()
 
 
 def _keep_printable(output: NotebookNode) -> None:
