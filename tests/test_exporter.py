@@ -18,8 +18,9 @@ from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 from PIL import Image
 from pypdf import PdfReader
+from pypdf.generic import ArrayObject, DictionaryObject, NullObject, PdfObject
 
-from vqlib.documents.exporter import ExportError, TypstPDFExporter
+from vqlib.documents.exporter import IMAGES, ExportError, TypstPDFExporter
 from vqlib.errors import UserError
 
 SVG = (
@@ -73,14 +74,14 @@ CONSTRUCTIONS = [
 Export = Callable[..., PdfReader]
 
 
-def png(size: tuple[int, int] = (8, 4)) -> bytes:
+def picture(kind: str = "png") -> bytes:
     buffer = io.BytesIO()
-    Image.new("RGB", size, "blue").save(buffer, "PNG")
+    Image.new("RGB", (8, 4), "blue").save(buffer, kind)
     return buffer.getvalue()
 
 
-def display(data: dict[str, object]) -> NotebookNode:
-    return new_output("display_data", data=data)
+def display(data: dict[str, object], **metadata: object) -> NotebookNode:
+    return new_output("display_data", data=data, metadata=metadata)
 
 
 def shown(*outputs: NotebookNode, source: str = "", **metadata: object) -> NotebookNode:
@@ -115,6 +116,24 @@ def pictures(pdf: PdfReader) -> int:
     return sum(len(page.images) for page in pdf.pages)
 
 
+def alt_texts(pdf: PdfReader) -> list[str | None]:
+    """The alt text of each picture in the structure tree, None for a picture without."""
+    found: list[str | None] = []
+
+    def look(node: PdfObject) -> None:
+        node = node.get_object()
+        if isinstance(node, ArrayObject):
+            for child in node:
+                look(child)
+        elif isinstance(node, DictionaryObject):
+            if node.get("/S") == "/Figure":
+                found.append(node.get("/Alt"))
+            look(node.get("/K", NullObject()))
+
+    look(pdf.root_object["/StructTreeRoot"])
+    return found
+
+
 def test_nbconvert_lists_it_under_its_name() -> None:
     assert "typst_pdf" in get_export_names()
     assert get_exporter("typst_pdf") is TypstPDFExporter
@@ -136,8 +155,8 @@ def test_command_line_writes_one_file(tmp_path: Path) -> None:
     assert {path.name for path in tmp_path.iterdir()} == {"n.ipynb", "n.pdf"}
 
 
-def _base64() -> str:
-    return base64.b64encode(png()).decode()
+def _base64(mimetype: str = "image/png") -> str:
+    return base64.b64encode(picture(mimetype.split("/")[1])).decode()
 
 
 def test_metadata_make_the_title_block(export: Export) -> None:
@@ -259,6 +278,58 @@ def test_caption_of_the_metadata_numbers_and_labels_a_figure(export: Export) -> 
     assert "Figure 2: Second." in whole
 
 
+@pytest.mark.parametrize("mimetype", IMAGES)
+def test_alt_text_of_an_outputs_metadata_is_in_the_pdf(export: Export, mimetype: str) -> None:
+    alt = 'SSIM "rises" by 5% & <more>, C:\\new {x} $y_1$ *z* @known2000 #1 \\alpha\nto α'
+    cell = shown(display({mimetype: SVG if "svg" in mimetype else _base64(mimetype)},
+                         **{mimetype: {"alt": alt, "width": 8}}))  # fmt: skip
+    assert alt_texts(export(cell)) == [alt.replace("\n", " ")]
+
+
+def test_alt_text_stands_beside_caption_and_label(export: Export) -> None:
+    output = display({"image/png": _base64()}, **{"image/png": {"alt": "A blue bar."}})
+    pdf = export(shown(output, caption="Bars.", label="fig-bars"), "See @fig-bars.")
+    assert alt_texts(pdf) == ["A blue bar."]
+    assert "Figure 1: Bars. See Figure 1." in text(pdf)
+
+
+@pytest.mark.parametrize(
+    ("markdown", "alt"),
+    [
+        (r'![Bars.](bars.png){#fig-x alt="A \"blue\" bar."}', 'A "blue" bar.'),
+        ('![](bars.png){alt="A blue bar."}', "A blue bar."),
+        ('Bars ![a bar](bars.png){alt="A blue bar." width=1cm} in a line', "A blue bar."),
+        ("![A *blue* bar.](bars.png)", "A blue bar."),
+        ("![A bar of $x^2$ [@known2000].](bars.png){#fig-x}", "A bar of x^2 [@known2000]."),
+        ("A bar ![in a line](bars.png) of text", "in a line"),
+        ("| bars |\n|---|\n| ![in a table](bars.png) |", "in a table"),
+        ("[![in a link](bars.png)](https://example.org)", "in a link"),
+        ("<img src='bars.png' alt='A blue bar.'>", "A blue bar."),
+        ("![](bars.png)", None),
+    ],
+)
+def test_alt_text_of_a_markdown_picture_is_in_the_pdf(
+    export: Export, tmp_path: Path, markdown: str, alt: str | None
+) -> None:
+    (tmp_path / "bars.png").write_bytes(picture())
+    assert alt_texts(export(markdown, bibliography="references.bib")) == [alt]
+
+
+@pytest.mark.parametrize("html", ["{}", "<p>{} and text</p>", "<figure>{}</figure>"])
+def test_alt_text_of_a_picture_in_html_output_is_in_the_pdf(
+    export: Export, tmp_path: Path, html: str
+) -> None:
+    (tmp_path / "bars.png").write_bytes(picture())
+    data = {"text/html": html.format('<img src="bars.png" alt="A blue bar.">')}
+    assert alt_texts(export(shown(display(data)))) == ["A blue bar."]
+
+
+def test_each_picture_has_its_own_alt_text(export: Export, tmp_path: Path) -> None:
+    (tmp_path / "bars.png").write_bytes(picture())
+    pictures = ["![One.](bars.png)", "![](bars.png)", '![](bars.png){alt="Three."}']
+    assert alt_texts(export(*pictures)) == ["One.", None, "Three."]
+
+
 @pytest.mark.parametrize("absolute", [True, False])
 @pytest.mark.parametrize("kind", ["svg", "png", "pdf"])
 def test_markdown_output_shows_a_picture_file(
@@ -266,10 +337,7 @@ def test_markdown_output_shows_a_picture_file(
 ) -> None:
     path = tmp_path / "sub folder" / f"picture.{kind}"
     path.parent.mkdir()
-    if kind == "pdf":
-        Image.new("RGB", (8, 4)).save(path)
-    else:
-        path.write_bytes({"svg": SVG.encode(), "png": png()}[kind])
+    path.write_bytes(SVG.encode() if kind == "svg" else picture(kind))
     name = path if absolute else path.relative_to(tmp_path)
     cell = shown(display({"text/markdown": f"![Made of photos.](<{name}>){{#fig-x}}"}))
     assert "@fig-x" not in (whole := text(export(cell, "As @fig-x shows.")))

@@ -4,13 +4,14 @@ nbconvert knows it as `typst_pdf`: `jupyter nbconvert --to typst_pdf report.ipyn
 or Typst warns of is an error here, so that nothing is missing from a PDF that was written.
 """
 
+import html
 import re
 import tempfile
 from pathlib import Path
 from typing import Any
 
 from nbconvert.exporters import Exporter, MarkdownExporter
-from nbconvert.filters import strip_ansi
+from nbconvert.filters import get_metadata, strip_ansi
 from nbformat import NotebookNode
 from traitlets.config import Config
 
@@ -144,8 +145,8 @@ def _keep_printable(output: NotebookNode) -> None:
     if WIDGET in data and not set(IMAGES) & set(data):
         output.data = {"text/plain": "[interactive widget: not in print]"}
         return
-    html = data.get("text/html", "")
-    visible = re.sub(r"<(script|style)\b.*?</\1>|<(?!img|svg)[^>]*>", "", html, flags=re.DOTALL)
+    page = data.get("text/html", "")
+    visible = re.sub(r"<(script|style)\b.*?</\1>|<(?!img|svg)[^>]*>", "", page, flags=re.DOTALL)
     if not visible.strip():
         data.pop("text/html", None)
     if not set(SHOWN) & set(data):
@@ -164,12 +165,18 @@ def _fenced(text: str, kind: str) -> str:
 
 
 def _image(output: NotebookNode, cell: NotebookNode) -> str:
-    """A picture, with caption and label if the cell's metadata has them."""
+    """A picture with its alt text, and with caption and label if the cell's metadata has them."""
     files = output.metadata["filenames"]
     file = next(files[mimetype] for mimetype in IMAGES if mimetype in output.data)
+    alts = (get_metadata(output, "alt", mimetype) for mimetype in IMAGES)
+    alt = " ".join(next(filter(None, alts), "").split())
     caption = " ".join(cell.metadata.get("caption", "").split())
     label = cell.metadata.get("label")
-    return f"\n![{caption}](<{file}>)" + (f"{{#{label}}}" if label else "") + "\n"
+    attributes = [f"#{label}"] if label else []
+    if alt:  # pandoc decodes entities in attributes, and takes a backslash for an escape
+        attributes.append(f'alt="{html.escape(alt)}"'.replace("\\", "&#92;"))
+    braces = f"{{{' '.join(attributes)}}}" if attributes else ""
+    return f"\n![{caption}](<{file}>){braces}\n"
 
 
 def _compile(source: str, build: Path) -> bytes:

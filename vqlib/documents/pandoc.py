@@ -39,7 +39,7 @@ def read_markdown(markdown: str, metadata: dict[str, Any], build: Path) -> dict[
         "--columns=100000",  # else a table with a long line has equal columns over the whole width
         folder=build,
     )  # fmt: skip
-    document = walk(json.loads(tree), _translate, "typst", {})
+    document = walk(walk(json.loads(tree), _translate, "", {}), _describe, "", {})
     if "title" not in given:
         _take_title(document)
     return document
@@ -58,6 +58,38 @@ def _translate(kind: str, value: Any, *_: Any) -> Any:
     if kind == "Para" and [child["t"] for child in value] == ["Image"]:
         return [_raw("#align(center)["), {"t": "Plain", "c": value}, _raw("]")]
     return None
+
+
+def _describe(kind: str, value: Any, *_: Any) -> list[dict[str, Any]] | None:
+    """Return an image, or the figure of one, in a set rule that gives Typst its alt text.
+
+    pandoc before 3.10 writes no alt text in Typst. The image loses its own, so that it gets no
+    second rule as the content of its figure.
+    """
+    image = value if kind == "Image" else _lone_image(value[2]) if kind == "Figure" else None
+    alt = _take_alt(image) if image else ""
+    if not alt:
+        return None
+    raw = "RawInline" if kind == "Image" else "RawBlock"
+    rule = f"#[#set image(alt: {json.dumps(alt, ensure_ascii=False)});"
+    return [_raw(rule, raw), {"t": kind, "c": value}, _raw("]", raw)]
+
+
+def _lone_image(blocks: list[dict[str, Any]]) -> list[Any] | None:
+    """Return the content of the image that is all there is in blocks, or None."""
+    inlines = blocks[0]["c"] if [block["t"] for block in blocks] == ["Plain"] else []
+    return inlines[0]["c"] if [inline["t"] for inline in inlines] == ["Image"] else None
+
+
+def _take_alt(image: list[Any]) -> str:
+    """Remove an image's alt text, or its text if it has none, and return it."""
+    from pandocfilters import stringify, walk
+
+    (_, _, pairs), inlines, _ = image
+    image[0][2] = [pair for pair in pairs if pair[0] != "alt"]
+    image[1] = []
+    cited = walk(inlines, lambda kind, value, *_: value[1] if kind == "Cite" else None, "", {})
+    return (dict(pairs).get("alt") or stringify(cited)).strip()
 
 
 def _raw(typst: str, kind: str = "RawBlock") -> dict[str, Any]:
