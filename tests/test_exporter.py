@@ -493,7 +493,7 @@ def test_citations_are_resolved(export: Export) -> None:
         (r"$\unknowncommand{x}$", "unknowncommand"),
         ("x<sup>2</sup>", "<sup>"),
         ('<iframe src="https://example.org"></iframe>', "<iframe"),
-        ("<table><tr><td>1</td></tr></table>", "HTML tables"),
+        ("<table><tr><td>1</td></tr></table>", "HTML table"),
     ],
 )
 def test_what_would_be_missing_is_an_error_that_names_it(

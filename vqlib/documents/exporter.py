@@ -1,7 +1,7 @@
-"""Notebook to PDF through Markdown, pandoc and Typst: no TeX, no browser, no network.
+"""Convert notebooks to PDF with pandoc and Typst: no TeX, no browser, no network.
 
-nbconvert knows it as `typst_pdf`: `jupyter nbconvert --to typst_pdf report.ipynb`. Whatever pandoc
-or Typst warns of is an error here, so that nothing is missing from a PDF that was written.
+nbconvert finds the exporter as `typst_pdf`: `jupyter nbconvert --to typst_pdf report.ipynb`. Every
+warning of pandoc or Typst is an error here, so a PDF that was written lacks nothing.
 """
 
 import html
@@ -17,14 +17,14 @@ from traitlets.config import Config
 
 from vqlib.documents.pandoc import ExportError, find_bibliography, read_markdown, write_typst
 
-# Of a notebook, for the template
+# What the template takes from a notebook's metadata
 METADATA = ("title", "authors", "date", "abstract", "number_sections")
-ABSTRACT = "abstract"  # tag of the cell that holds it
+ABSTRACT = "abstract"  # the tag of a cell
 IMAGES = ("image/svg+xml", "application/pdf", "image/png", "image/jpeg")
 WIDGET = "application/vnd.jupyter.widget-view+json"
 SHOWN = ["text/markdown", *IMAGES, "text/html", "text/latex", "text/plain"]  # preferred first
 
-# The comment keeps the end of one cell from running into the beginning of the next.
+# A comment separates the cells; without it, two lists in a row would become one.
 CELLS = """{% extends "markdown/index.md.j2" %}
 {% block any_cell scoped %}
 
@@ -49,15 +49,16 @@ CELLS = """{% extends "markdown/index.md.j2" %}
 
 
 class TypstPDFExporter(Exporter):
-    """Writes a notebook as a PDF.
+    """An nbconvert exporter that writes a notebook as a PDF.
 
-    Title, authors, date, abstract, bibliography, `number_sections` and `hide_code` come from the
-    notebook's metadata. Without a title there, the first heading of level 1 is the title. A cell
-    tagged `abstract` replaces the metadata's abstract: a Markdown cell by its source, a code cell
-    by its Markdown output.
+    The notebook's metadata give title, authors, date, abstract, bibliography, `number_sections`
+    and `hide_code`. Without a title in the metadata, the first heading of level 1 is the title. A
+    cell tagged `abstract` replaces the metadata's abstract: a Markdown cell with its source, a
+    code cell with its Markdown output.
 
-    Raises:
-        ExportError: if the PDF would lack something, such as a citation or a picture.
+    A cell's metadata may give its picture a `caption` and a `label`. The alt text of a picture is
+    that of the output's metadata (`metadata["image/png"]["alt"]`), or the `alt` attribute of a
+    Markdown picture (`![caption](file){#fig-x alt="..."}`), or else the text of the picture.
     """
 
     export_from_notebook = "PDF (Typst)"
@@ -66,7 +67,7 @@ class TypstPDFExporter(Exporter):
 
     @property
     def default_config(self) -> Config:
-        """Tags that hide cells, or their source or output, mean what they do elsewhere."""
+        """Settings of nbconvert: the usual tags hide cells, their source or their output."""
         tags = {
             "enabled": True,
             "remove_cell_tags": {"remove_cell", "remove-cell"},
@@ -78,7 +79,13 @@ class TypstPDFExporter(Exporter):
     def from_notebook_node(
         self, nb: NotebookNode, resources: dict[str, Any] | None = None, **kwargs: Any
     ) -> tuple[bytes, dict[str, Any]]:
-        """Gives the PDF and nbconvert's resources."""
+        """Return a notebook as a PDF, together with nbconvert's resources.
+
+        Relative paths in the notebook start at `resources["metadata"]["path"]`.
+
+        Raises:
+            ExportError: if the PDF would lack something, such as a citation or a picture.
+        """
         nb, resources = super().from_notebook_node(nb, resources, **kwargs)
         folder = Path(resources["metadata"].get("path") or ".").resolve()
         metadata = {key: nb.metadata.get(key) for key in METADATA}
@@ -95,7 +102,7 @@ class TypstPDFExporter(Exporter):
         return pdf, resources
 
     def _markdown(self, nb: NotebookNode, build: Path) -> str:
-        """The notebook in Markdown; its pictures become files in `build`."""
+        """Return the notebook as Markdown, and write its pictures to files in `build`."""
         for cell in nb.cells:
             for output in cell.get("outputs", []):
                 _keep_printable(output)
@@ -118,14 +125,14 @@ class TypstPDFExporter(Exporter):
 
 
 def _take_abstract(nb: NotebookNode) -> str:
-    """Remove the cells tagged `abstract` from a notebook and return their text, which may be ''."""
+    """Remove the cells tagged `abstract` from a notebook, and return their text."""
     cells = [cell for cell in nb.cells if ABSTRACT in cell.metadata.get("tags", [])]
     nb.cells = [cell for cell in nb.cells if cell not in cells]
     return "\n\n".join(map(_abstract_text, cells))
 
 
 def _abstract_text(cell: NotebookNode) -> str:
-    """Return what an abstract cell says, in Markdown."""
+    """Return the Markdown of a cell tagged `abstract`."""
     outputs = [output.get("data", {}) for output in cell.get("outputs", [])]
     parts = [data["text/markdown"] for data in outputs if "text/markdown" in data]
     text = "\n\n".join(parts) if cell.cell_type == "code" else cell.source
@@ -138,7 +145,7 @@ def _abstract_text(cell: NotebookNode) -> str:
 
 
 def _keep_printable(output: NotebookNode) -> None:
-    """Drops HTML that shows only in a browser; what then has no form gets a line that says so."""
+    """Remove HTML that shows only in a browser, and leave a note if nothing else is left."""
     data = output.get("data")
     if data is None:
         return
@@ -154,7 +161,7 @@ def _keep_printable(output: NotebookNode) -> None:
 
 
 def _fenced(text: str, kind: str) -> str:
-    """A code block as a terminal would show the text, whatever backticks it contains."""
+    """Return text as a code block that shows what a terminal would show."""
     lines = (
         line.rsplit("\r", 1)[-1] for line in strip_ansi(text).replace("\r\n", "\n").split("\n")
     )
@@ -165,7 +172,7 @@ def _fenced(text: str, kind: str) -> str:
 
 
 def _image(output: NotebookNode, cell: NotebookNode) -> str:
-    """A picture with its alt text, and with caption and label if the cell's metadata has them."""
+    """Return the Markdown of a picture, with its caption, label and alt text if there are any."""
     files = output.metadata["filenames"]
     file = next(files[mimetype] for mimetype in IMAGES if mimetype in output.data)
     alts = (get_metadata(output, "alt", mimetype) for mimetype in IMAGES)
@@ -173,14 +180,14 @@ def _image(output: NotebookNode, cell: NotebookNode) -> str:
     caption = " ".join(cell.metadata.get("caption", "").split())
     label = cell.metadata.get("label")
     attributes = [f"#{label}"] if label else []
-    if alt:  # pandoc decodes entities in attributes, and takes a backslash for an escape
+    if alt:  # in attributes, pandoc decodes entities and takes a backslash for an escape
         attributes.append(f'alt="{html.escape(alt)}"'.replace("\\", "&#92;"))
     braces = f"{{{' '.join(attributes)}}}" if attributes else ""
     return f"\n![{caption}](<{file}>){braces}\n"
 
 
 def _compile(source: str, build: Path) -> bytes:
-    """The PDF, with Typst's own fonts so that it is the same everywhere."""
+    """Return the PDF of a Typst source, set in Typst's own fonts to be the same everywhere."""
     import typst
 
     path = build / "main.typ"
@@ -198,4 +205,5 @@ def _compile(source: str, build: Path) -> bytes:
 
 
 def _diagnostic(problem: Any) -> str:
-    return "; ".join([problem.message, *problem.hints])
+    """Return a Typst error or warning with its hints, in one line."""
+    return " ".join("; ".join([problem.message, *problem.hints]).split())

@@ -1,8 +1,8 @@
-"""Formulas as pandoc's Typst writer can set them: what Jupyter shows, in terms that it knows."""
+"""Rewrite TeX formulas so that pandoc's Typst writer sets them as Jupyter shows them."""
 
 import re
-from typing import Any
 
+# Environments that Jupyter sets without dollars around them
 EQUATIONS = re.compile(
     r"\s*\\begin\{(align|alignat|eqnarray|equation|gather|multline)(\*?)\}(.*)"
     r"\\end\{\1\2\}\s*",
@@ -16,7 +16,8 @@ MATRIX = re.compile(
 )
 SIZES = re.compile(r"\\[bB]igg?[lrm]?(?=\s*\\[a-zA-Z])")
 OLD_FONTS = re.compile(r"\{\s*\\(bf|cal|it|rm|sf|tt)\b\s*([^{}]*)\}")
-# What Jupyter shows and pandoc does not know.
+DEFINITIONS = re.compile(r"\s*\\(re|provide)?(newcommand|def|let|newenvironment|DeclareMath)")
+# Commands that Jupyter knows and pandoc does not
 MACROS = r"""\newcommand{\tbinom}[2]{\binom{#1}{#2}}
 \newcommand{\cfrac}[2]{\dfrac{#1}{#2}}
 \newcommand{\bra}[1]{\langle #1 |}
@@ -28,18 +29,33 @@ MACROS = r"""\newcommand{\tbinom}[2]{\binom{#1}{#2}}
 \newcommand{\negthinspace}{\!}
 \newcommand{\degree}{{}^\circ}
 """.splitlines(keepends=True)
-DEFINITIONS = re.compile(r"\s*\\(re|provide)?(newcommand|def|let|newenvironment|DeclareMath)")
 
 
 def with_macros(markdown: str) -> str:
-    """Markdown after the macros that it does not define itself."""
+    """Return Markdown preceded by those `MACROS` that it does not define itself."""
     macros = "".join(macro for macro in MACROS if macro.split("}")[0] not in markdown)
     return macros + markdown
 
 
+def is_definition(tex: str) -> bool:
+    """Return whether raw TeX defines a macro; pandoc has already applied it."""
+    return DEFINITIONS.match(tex) is not None
+
+
+def equations(tex: str) -> str | None:
+    """Return the formula of an equation environment without dollars, or None for other TeX."""
+    found = EQUATIONS.fullmatch(tex)
+    if found is None:
+        return None
+    return found[3] if found[1] == "equation" else tex.strip()
+
+
 def mend(tex: str) -> str:
-    r"""A formula for pandoc, which takes \| for the sign of parallel lines, drops \tag, and
-    writes out the names of large brackets."""
+    r"""Return a formula without what pandoc's Typst writer gets wrong.
+
+    The writer takes \| for the sign of parallel lines, drops \tag, spells out the names of large
+    brackets, and does not know old font commands such as {\bf x}.
+    """
     tex = re.sub(r"\\tag\{([^{}]*)\}", r"\\qquad \\text{(\1)}", tex)
     tex = NORM_BARS.sub(lambda bar: bar[0] if bar[0] == r"\\" else r"\Vert ", tex)
     tex = SIZES.sub("", OLD_FONTS.sub(r"\\math\1{\2}", tex))
@@ -48,14 +64,5 @@ def mend(tex: str) -> str:
 
 
 def _spread(matrix: re.Match[str]) -> str:
-    """A matrix; without brackets, whose columns pandoc would set without a gap, with gaps."""
+    """Return a matrix with gaps between its columns; without brackets, pandoc sets none."""
     return matrix[0] if matrix[1] else re.sub(r"(?<!\\)&", r"\\quad&&", matrix[0])
-
-
-def equations(tex: str) -> dict[str, Any] | None:
-    """The formula that LaTeX outside of dollars is, for pandoc's document; None if it is none."""
-    found = EQUATIONS.fullmatch(tex)
-    if not found:
-        return None
-    body = found[3] if found[1] == "equation" else tex.strip()
-    return {"t": "Math", "c": [{"t": "DisplayMath"}, mend(body)]}
