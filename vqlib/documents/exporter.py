@@ -76,7 +76,8 @@ class TypstPDFExporter(Exporter):
         }
         return Config({"TagRemovePreprocessor": tags})
 
-    def from_notebook_node(
+    # nbconvert declares that exporters return a notebook, but each returns the form it exports.
+    def from_notebook_node(  # type: ignore[override]
         self, nb: NotebookNode, resources: dict[str, Any] | None = None, **kwargs: Any
     ) -> tuple[bytes, dict[str, Any]]:
         """Return a notebook as a PDF, together with nbconvert's resources.

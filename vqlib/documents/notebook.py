@@ -7,12 +7,15 @@ import warnings
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from vqlib.config import typed
 from vqlib.errors import UserError
 from vqlib.paths import shown
 from vqlib.system.files import make_folder, write_atomically
+
+if TYPE_CHECKING:
+    from nbformat import NotebookNode  # slow to import
 
 KINDS = {"int": int, "float": float, "str": str, "bool": bool}
 KERNEL = "python3"
@@ -56,7 +59,7 @@ def run_notebook(
         raise UserError(f"timeout must be above 0 seconds, got {timeout}")
     values = _typed_parameters(source, parameters)
     make_folder(output.parent)
-    problem = _execute(source, failed, values, timeout) or _not_run(failed)
+    problem = _execute(source, failed, values, timeout) or _not_run(_read(failed))
     if problem:
         raise UserError(f"{source.name} for {output.stem}: {problem} (see {shown(failed)})")
     os.replace(failed, output)
@@ -139,7 +142,7 @@ def _inspect(path: Path) -> dict[str, dict[str, str]]:
     from papermill import inspect_notebook
 
     _read(path)
-    parameters = inspect_notebook(str(path))
+    parameters: dict[str, dict[str, str]] = inspect_notebook(str(path))
     if not parameters:
         raise UserError(f"{path} has no cell tagged 'parameters': tag the cell that sets them")
     return parameters
@@ -154,15 +157,17 @@ def export_pdf(notebook: Path, output: Path) -> None:
     """
     from vqlib.documents.exporter import TypstPDFExporter
 
-    if problem := _not_run(notebook):
+    content = _read(notebook)
+    if problem := _not_run(content):
         raise UserError(f"{notebook} did not run to its end: {problem}: run it again")
-    pdf, _ = TypstPDFExporter().from_filename(str(notebook))
+    folder = {"metadata": {"path": str(notebook.parent)}}
+    pdf, _ = TypstPDFExporter().from_notebook_node(content, folder)
     write_atomically(output, pdf)
 
 
-def _not_run(notebook: Path) -> str | None:
+def _not_run(notebook: "NotebookNode") -> str | None:
     """Return which cell was the first that failed or has not run, or None."""
-    cells = [c for c in _read(notebook).cells if not ADDED & set(c.metadata.get("tags", []))]
+    cells = [c for c in notebook.cells if not ADDED & set(c.metadata.get("tags", []))]
     for number, cell in enumerate(cells, 1):
         if cell.cell_type == "code" and cell.source.strip():
             if any(output.output_type == "error" for output in cell.outputs):
@@ -172,7 +177,7 @@ def _not_run(notebook: Path) -> str | None:
     return None
 
 
-def _read(path: Path) -> Any:
+def _read(path: Path) -> "NotebookNode":
     """Return the notebook in a file, checked against the schema of its format."""
     import nbformat
 
