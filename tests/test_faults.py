@@ -570,7 +570,7 @@ def test_a_vae_has_no_codebook_to_collapse(small_runs: dict[str, Run]) -> None:
 
 @pytest.fixture
 def notebook(tmp_path: Path) -> Callable[..., Path]:
-    """Writes a notebook of a title, a parameters cell and others."""
+    """Write a notebook of a title, a parameters cell and others, and return its path."""
     parameters = (
         "size: int = 1\nrate: float = 1e-3\nlimit: int = None\nplain = 2\n"
         "name: str = 'x'\nflag: bool = False"
@@ -616,21 +616,15 @@ def test_mistyped_parameter_is_refused_before_anything_runs(
 def test_text_becomes_the_type_that_the_notebook_gives(
     notebook: Callable[..., Path], tmp_path: Path
 ) -> None:
-    """As from a command line, where all is text."""
-    values = {
-        "size": "256",
-        "rate": "1e-3",
-        "limit": "none",
-        "plain": "7",
-        "name": "7",
-        "flag": "true",
-    }
-    arguments = [text for pair in values.items() for text in ("-p", *pair)]
+    """Every value on a command line is text."""
+    text = {"size": "256", "rate": "1e-3", "limit": "none", "plain": "7", "name": "7",
+            "flag": "true"}  # fmt: skip
+    arguments = [argument for pair in text.items() for argument in ("-p", *pair)]
     output = tmp_path / "out.ipynb"
     source = notebook("print([size, rate, limit, plain, name, flag])")
     main(["notebook", str(source), str(output), *arguments])
-    said = nbformat.read(output, 4).cells[-1].outputs[0].text
-    assert said == "[256, 0.001, None, 7, '7', True]\n"
+    printed = nbformat.read(output, 4).cells[-1].outputs[0].text
+    assert printed == "[256, 0.001, None, 7, '7', True]\n"
 
 
 @pytest.mark.parametrize(
