@@ -53,8 +53,8 @@ def equations(tex: str) -> str | None:
 def mend(tex: str) -> str:
     r"""Return a formula without what pandoc's Typst writer gets wrong.
 
-    The writer takes \| for the sign of parallel lines, drops \tag, spells out the names of large
-    brackets, and does not know old font commands such as {\bf x}.
+    The writer takes `\|` for the sign of parallel lines, drops `\tag`, spells out the names of
+    large brackets, and does not know old font commands such as `{\bf x}`.
     """
     tex = re.sub(r"\\tag\{([^{}]*)\}", r"\\qquad \\text{(\1)}", tex)
     tex = NORM_BARS.sub(lambda bar: bar[0] if bar[0] == r"\\" else r"\Vert ", tex)
