@@ -1,4 +1,4 @@
-"""Small data and small trained runs that several tests share; nothing here touches the network."""
+"""Data, settings and small trained runs that several files share; none needs the network."""
 
 import os
 import shutil
@@ -11,17 +11,19 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
+from faults import LONG
+from hypothesis import HealthCheck, settings
 from PIL import Image
 
-from vqlib import Images, Run, TrainConfig, fit, load_images
+from vqlib import Images, Run, TrainConfig, UserError, fit, load_images
+from vqlib.models import MODELS
 from vqlib.paths import ROOT
 
-MODELS = ("vae", "vqvae")
 PARTS = (  # of the project
     *("vqlib", "notebooks", "presets", "report", "profiles", "Snakefile"),
     *("results/precision", "results/longer", "results/codebook", "results/paper/summary.csv"),
 )
-SMALL = {  # a second or less an epoch
+SMALL: dict[str, dict[str, int]] = {  # settings with which a model trains in a second or less
     "vae": {"latent_dim": 16},
     "vqvae": {
         "num_hiddens": 16,
@@ -31,24 +33,45 @@ SMALL = {  # a second or less an epoch
         "embedding_dim": 8,
     },
 }
-
-
 LONGEST = ("test_smoke.py", "test_cluster.py", "test_browser.py")
+
+MakeConfig = Callable[..., TrainConfig]
 
 
 def pytest_configure() -> None:
-    """A shell starts what runs in the background deaf to Ctrl-C, and its children inherit that."""
+    """Let Ctrl-C reach the processes that tests start, even if a shell started pytest with `&`."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The files that take minutes go first: no core is left with one of them in the end."""
+    """Run the files that take minutes first, so that no core is left with one at the end."""
     items.sort(key=lambda item: item.path.name not in LONGEST)
+
+
+def refusal(ask: Callable[[], object], *facts: object) -> str:
+    """Return the one line of the `UserError` that `ask` ends in; it must state all the facts."""
+    with pytest.raises(UserError) as refused:
+        ask()
+    message = str(refused.value)
+    assert "\n" not in message
+    assert [fact for fact in facts if str(fact) not in message] == []
+    return message
+
+
+def examples(count: int) -> Callable:
+    """Let hypothesis try so many examples, the same ones each time; many more if FAULTS=long."""
+    return settings(
+        max_examples=20 * count if LONG else count,
+        derandomize=not LONG,
+        deadline=None,
+        database=None,
+        suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+    )
 
 
 @pytest.fixture(autouse=True)
 def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A test that would download something finds the network gone."""
+    """Make every download fail as it does without a network."""
 
     def refuse(*_args: object, **_kwargs: object) -> None:
         raise urllib.error.URLError("no network in tests")
@@ -58,27 +81,28 @@ def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="session")
 def cifar10_root() -> Path:
-    """The folder that holds CIFAR-10's own; without it the test is skipped."""
+    """Return the folder to set VQLIB_DATA to; skip the test if CIFAR-10 is not in it."""
     root = Path(os.environ.get("VQLIB_DATA") or ROOT / "data")
     if not (root / "cifar-10-batches-py").is_dir():
-        pytest.skip(f"CIFAR-10 is not in {root} (set VQLIB_DATA to have this tested)")
+        pytest.skip(f"CIFAR-10 is not in {root}: set VQLIB_DATA to run this test")
     return root
 
 
 @pytest.fixture(scope="session")
 def photos() -> Images:
+    """Return the photos, all of them."""
     return load_images("photos")
 
 
 @pytest.fixture(scope="session")
 def few_photos(photos: Images) -> Images:
-    """100 for training, which batches of 32 do not divide, and 40 for testing."""
+    """Return 100 images for training, which batches of 32 do not divide, and 40 for testing."""
     return Images("photos", photos.train[:100], photos.test[:40])
 
 
 @pytest.fixture(scope="session")
 def picture_folder(few_photos: Images, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """40 + 10 photographs as PNG files in train/ and test/, in two classes."""
+    """Return a folder of 40 + 10 photos as PNG files in train/ and test/, in two classes."""
     root = tmp_path_factory.mktemp("pictures")
     for split, count in (("train", 40), ("test", 10)):
         for number, pixels in enumerate(getattr(few_photos, split)[:count]):
@@ -89,36 +113,34 @@ def picture_folder(few_photos: Images, tmp_path_factory: pytest.TempPathFactory)
 
 
 @pytest.fixture(scope="session")
-def small_config() -> Callable[..., TrainConfig]:
-    """Makes a config of a small model on the photos."""
+def small_config() -> MakeConfig:
+    """Return a function that makes the config of a small model on the photos."""
 
     def make(model: str, **values: object) -> TrainConfig:
         few = {"dataset": "photos", "batch_size": 32, "epochs": 3, "precision": "float32"}
-        return TrainConfig(**{"model": model, **few, **SMALL[model], **values})
+        return TrainConfig(**{"model": model, **few, **SMALL.get(model, {}), **values})
 
     return make
 
 
 @pytest.fixture(scope="session")
 def small_runs(
-    few_photos: Images,
-    small_config: Callable[..., TrainConfig],
-    tmp_path_factory: pytest.TempPathFactory,
+    few_photos: Images, small_config: MakeConfig, tmp_path_factory: pytest.TempPathFactory
 ) -> dict[str, Run]:
-    """A finished, never interrupted run of each model. Copy a folder before changing it."""
+    """Return a finished run of each model; copy its folder before changing it."""
     results = tmp_path_factory.mktemp("runs")
     return {model: fit(small_config(model), few_photos, results) for model in MODELS}
 
 
 @pytest.fixture
 def random_images() -> torch.Tensor:
-    """Float images (6, 3, 32, 32) in [0, 1]."""
+    """Return float images (6, 3, 32, 32) in [0, 1]."""
     return torch.rand(6, 3, 32, 32, generator=torch.Generator().manual_seed(0))
 
 
 @pytest.fixture
 def summary() -> pd.DataFrame:
-    """As of four full runs on CIFAR-10, with invented numbers."""
+    """Return the summary of four full runs on CIFAR-10, with invented numbers."""
     rows = [
         *(("vae", 16, 0.41, 0.26, 30.0, 20.0), ("vae", 256, 0.39, 0.28, 31.0, 21.0)),
         *(("vqvae", 16, 0.87, 0.050, 0.075, 0.049), ("vqvae", 256, 0.85, 0.056, 0.108, 0.054)),
@@ -135,12 +157,12 @@ def summary() -> pd.DataFrame:
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
-    """A copy of the project without runs of a preset, in a folder with a space in its name."""
+    """Return a copy of the project without runs of a preset, in a folder with a space in it."""
     return copy_project(tmp_path / "a project")
 
 
 def copy_project(folder: Path) -> Path:
-    """Copies what a study needs to a new folder, and returns that."""
+    """Copy what a study needs to a new folder, and return the folder."""
     for part in PARTS:
         (folder / part).parent.mkdir(parents=True, exist_ok=True)
         copy = shutil.copytree if (ROOT / part).is_dir() else shutil.copy

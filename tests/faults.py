@@ -1,4 +1,4 @@
-"""Trainings in processes of their own, and what can befall them at any moment.
+"""Trainings in processes of their own, what can befall them, and damage to files.
 
 A process is forked from one that has imported everything already, so that it starts at once.
 """
@@ -7,33 +7,75 @@ import errno
 import json
 import multiprocessing
 import os
+import resource
 import shutil
 import signal
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, fields
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any
 
+from vqlib import TrainConfig
+
 LONG = os.environ.get("FAULTS") == "long"
 SIGNALS = ("SIGKILL", "SIGTERM", "SIGINT")
-SMALL = {
-    "vae": ("--latent-dim", "4"),
-    "vqvae": (
-        *("--num-hiddens", "8", "--num-residual-hiddens", "4", "--num-residual-layers", "1"),
-        *("--num-embeddings", "16", "--embedding-dim", "4"),
-    ),
-}
+
+
+def command_line(config: TrainConfig) -> list[str]:
+    """Return the arguments with which `vqlib` trains this config."""
+    values = {each.name: getattr(config, each.name) for each in fields(config)[1:]}
+    options = [("--" + name.replace("_", "-"), str(value)) for name, value in values.items()]
+    return ["train", config.model, *(part for option in options for part in option)]
+
+
+@contextmanager
+def full_disk() -> Iterator[None]:
+    """Let no process write more than 100 kB to a file, as on a disk that is full."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def change_json(path: Path, **values: object) -> None:
+    """Set values in a JSON file; None takes one away."""
+    said = json.loads(path.read_text()) | values
+    path.write_text(json.dumps({name: value for name, value in said.items() if value is not None}))
+
+
+def reseal(folder: Path, **changes: Any) -> None:
+    """Make a run's checksums fit its files, so that only what the files say is wrong.
+
+    Args:
+        folder: the run's.
+        changes: to what environment.json says; None takes a value away.
+    """
+    from vqlib.runs import write_environment
+
+    environment = json.loads((folder / "environment.json").read_text()) | changes
+    known = {name: value for name, value in environment.items() if value is not None}
+    write_environment(folder, {k: v for k, v in known.items() if k not in ("sha256", "seal")})
+
+
+def flip_a_bit(path: Path) -> None:
+    """Change one bit in the middle of a file."""
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
 
 
 @dataclass(frozen=True)
 class Fault:
     """What happens at the n-th moment: a signal's name, or `full disk`, or `unwritable`.
 
-    A signal has a moment at each step of training, and before each opening, syncing, renaming and
-    removing of a file; then half of the file has been written. The disk is full from the n-th
-    syncing on, and the folder unwritable from the n-th opening on.
+    A signal has a moment at each step of training, and before a file is opened, synced, renamed or
+    removed; then half of the file has been written. The disk is full from the n-th syncing on, and
+    the folder unwritable from the n-th opening on.
     """
 
     kind: str
@@ -42,42 +84,33 @@ class Fault:
 
 @dataclass(frozen=True)
 class Training:
-    """A small training by the command line, to be begun and gone on with in a folder."""
+    """A small training by the command line, to be started and resumed in a folder."""
 
-    model: str
-    pictures: Path
+    config: TrainConfig
     results: Path
     name: str = "said"
 
     def start(self, fault: Fault | None = None) -> ForkServerProcess:
-        """Begins or goes on with it in another process."""
+        """Start or resume it in another process."""
         self.results.mkdir(exist_ok=True)
         process = _context().Process(target=_train, args=(self, fault))
         process.start()
         return process
 
     def run(self, fault: Fault | None = None) -> tuple[int, str]:
-        """The exit code, negative for a signal, and what was said."""
+        """Start or resume it; return the exit code, negative for a signal, and what it printed."""
         process = self.start(fault)
         process.join()
         return process.exitcode, self.log.read_text()
 
     @property
-    def arguments(self) -> list[str]:
-        """Of the command line."""
-        return [
-            *("train", self.model, "--dataset", str(self.pictures), "--results", str(self.results)),
-            *("--epochs", "3", "--batch-size", "32", "--precision", "float32", *SMALL[self.model]),
-        ]
-
-    @property
     def folder(self) -> Path:
         """The run folder."""
-        return next(path for path in self.results.iterdir() if path.is_dir())
+        return self.results / self.config.run_name
 
     @property
     def log(self) -> Path:
-        """What the last process said."""
+        """The file with what the last process printed."""
         return self.results / f"{self.name}.txt"
 
     @property
@@ -88,19 +121,9 @@ class Training:
 
     @property
     def last_state(self) -> Path:
-        """The resume state of the last epoch, which a finished run does away with."""
+        """The resume state of the last epoch; a copy if the run is finished."""
         kept = self.results / "last.pt"
         return kept if kept.exists() else self.folder / "resume.pt"
-
-
-def reseal(folder: Path, **changes: Any) -> None:
-    """Makes a run's checksums fit its files again, with changes to what else its environment says;
-    a value of None is left out."""
-    from vqlib.runs import write_environment
-
-    environment = json.loads((folder / "environment.json").read_text()) | changes
-    known = {name: value for name, value in environment.items() if value is not None}
-    write_environment(folder, {k: v for k, v in known.items() if k not in ("sha256", "seal")})
 
 
 def _context() -> multiprocessing.context.ForkServerContext:
@@ -130,31 +153,31 @@ def _train(training: Training, fault: Fault | None) -> None:
         remove(path)
 
     vqlib.training.remove_state = keep_then_remove
-    moments = _Moments(fault, training.results)
+    moments = _Moments(fault, training.folder)
     moments.watch()
-    main(training.arguments)
+    main([*command_line(training.config), "--results", str(training.results)])
     moments.write(training.results / "moments.txt")
 
 
 class _Moments:
     """Counts the moments of a training, and lets the fault happen at its own."""
 
-    def __init__(self, fault: Fault | None, results: Path):
+    def __init__(self, fault: Fault | None, folder: Path):
         self.fault = fault
         self.counts = {"signal": 0, "full disk": 0, "unwritable": 0}
-        self.runs = tuple(f"{results}{os.sep}{model}-" for model in SMALL)
+        self.folder = str(folder)
 
     def watch(self) -> None:
-        """Begins to count."""
-        from vqlib import VAE, VQVAE
+        """Begin to count."""
+        from vqlib.models import MODELS
 
-        for model in (VAE, VQVAE):
+        for model in MODELS.values():
             model.loss = self._stepping(model.loss)
         os.fsync = self._syncing(os.fsync)
         sys.addaudithook(self._audit)
 
     def write(self, path: Path) -> None:
-        """Stores the counts."""
+        """Store the counts."""
         path.write_text("".join(f"{kind}={count}\n" for kind, count in self.counts.items()))
 
     def _stepping(self, loss: Callable) -> Callable:
@@ -176,10 +199,10 @@ class _Moments:
         return counted
 
     def _audit(self, event: str, arguments: tuple) -> None:
-        """Called by Python before it does what `event` says."""
+        """Look at an event before Python carries it out."""
         changes = event in ("os.rename", "os.remove")
         opens = event == "open" and arguments[2] & (os.O_WRONLY | os.O_RDWR)
-        if not (changes or opens) or not str(arguments[0]).startswith(self.runs):
+        if not (changes or opens) or not str(arguments[0]).startswith(self.folder):
             return
         if opens and self._is_time("unwritable"):
             raise OSError(errno.EACCES, os.strerror(errno.EACCES))
@@ -191,7 +214,7 @@ class _Moments:
             os.kill(os.getpid(), getattr(signal, self.fault.kind))
 
     def _is_time(self, kind: str) -> bool:
-        """Counts a moment; from the fault's own on, disks stay full, but a signal comes once."""
+        """Count a moment; from the fault's own on, disks stay full, but a signal comes once."""
         self.counts[kind] += 1
         if self.fault is None:
             return False

@@ -1,8 +1,5 @@
 """The figures of a run, against NumPy, SciPy and scikit-image."""
 
-from collections.abc import Callable
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
@@ -10,9 +7,8 @@ from scipy.stats import entropy
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from torch import Tensor
 
-from vqlib import VAE, VQVAE, Images, Run, TrainConfig, evaluate, fit, load_run
+from vqlib import VAE, VQVAE, Images, Run, evaluate, load_run
 from vqlib.models import BATCH
-from vqlib.runs import evaluate_run, load_run_images
 
 MODELS = ("vae", "vqvae")
 
@@ -94,22 +90,3 @@ def test_figures_are_those_of_the_stored_weights(
 ) -> None:
     run = load_run(small_runs[model].folder)
     assert evaluate(run.model, few_photos.test, few_photos.variance) == run.evaluation
-
-
-@pytest.mark.parametrize("model", MODELS)
-def test_a_run_evaluated_anew_gives_its_figures(
-    picture_folder: Path, small_config: Callable[..., TrainConfig], tmp_path: Path, model: str
-) -> None:
-    run = fit(small_config(model, dataset=str(picture_folder), epochs=1), results=tmp_path)
-    assert run.evaluation["n_test"] == 10
-    assert evaluate_run(run.folder) == run.evaluation
-
-
-def test_a_run_s_test_images_obey_its_limit(
-    picture_folder: Path, small_config: Callable[..., TrainConfig], tmp_path: Path
-) -> None:
-    config = small_config("vqvae", dataset=str(picture_folder), limit=4, epochs=1)
-    run = fit(config, results=tmp_path)
-    assert run.evaluation["n_test"] == 4
-    assert load_run_images(run).shape == (4, 3, 32, 32)
-    assert evaluate_run(run.folder) == run.evaluation

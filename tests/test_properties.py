@@ -1,6 +1,5 @@
 """What holds for any input, looked for by hypothesis: a figure or a refusal, never a crash."""
 
-import csv
 import json
 import math
 import shutil
@@ -17,24 +16,19 @@ from faults import LONG
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
-from safetensors.torch import load_file, save
 
 from vqlib import (
     Images,
-    Run,
     TrainConfig,
     UserError,
     VectorQuantizer,
     fit,
     load_images,
-    load_run,
     ssim,
 )
 from vqlib.config import typed
 from vqlib.quantizer import codebook_use
-from vqlib.runs import write_environment
 from vqlib.similarity import ssim_by_protocol
-from vqlib.system.checkpoint import read_state
 
 pytestmark = pytest.mark.faults
 
@@ -222,18 +216,6 @@ def test_one_class_is_enough(picture_folder: Path, tmp_path: Path) -> None:
     assert (len(images.train), len(images.test)) == (20, 5)
 
 
-# --- files ---------------------------------------------------------------------------------
-
-
-@examples(60)
-@given(st.binary(max_size=200))
-def test_any_bytes_are_no_resume_state(tmp_path: Path, content: bytes) -> None:
-    path = tmp_path / "resume.pt"
-    path.write_bytes(content)
-    assert read_state(path) is None
-    assert not path.exists()
-
-
 @examples(30)
 @given(st.sampled_from(["PNG", "BMP", "JPEG", "WEBP", "GIF"]), st.data())
 def test_any_damage_to_a_picture_is_read_or_refused_by_name(
@@ -251,160 +233,3 @@ def test_any_damage_to_a_picture_is_read_or_refused_by_name(
         assert str(tmp_path) in refusal
     else:
         assert images.train.shape == (1, 3, 32, 32)
-
-
-def flip_a_digit(folder: Path, data: st.DataObject) -> None:
-    path = folder / data.draw(st.sampled_from(["history.csv", "evaluation.json"]))
-    text = path.read_text()
-    digits = [place for place, letter in enumerate(text) if letter.isdigit()]
-    place = data.draw(st.sampled_from(digits))
-    other = data.draw(st.sampled_from([d for d in "0123456789" if d != text[place]]))
-    path.write_text(text[:place] + other + text[place + 1 :])
-
-
-def flip_a_bit(folder: Path, data: st.DataObject) -> None:
-    path = folder / data.draw(st.sampled_from(["weights.safetensors", "reconstructions.png"]))
-    content = bytearray(path.read_bytes())
-    content[data.draw(st.integers(0, len(content) - 1))] ^= 1 << data.draw(st.integers(0, 7))
-    path.write_bytes(content)
-
-
-def cut(folder: Path, data: st.DataObject) -> None:
-    name = data.draw(st.sampled_from(["history.csv", "evaluation.json", "weights.safetensors"]))
-    content = (folder / name).read_bytes()
-    (folder / name).write_bytes(content[: data.draw(st.integers(0, len(content) - 1))])
-
-
-@pytest.mark.parametrize("damage", [flip_a_digit, flip_a_bit, cut])
-def test_any_damage_to_a_run_is_told(
-    small_runs: dict[str, Run], tmp_path: Path, damage: Callable[[Path, st.DataObject], None]
-) -> None:
-    """A digit, a bit or an end that is missing: no number is read from that run."""
-
-    @examples(20)
-    @given(st.data())
-    def holds(data: st.DataObject) -> None:
-        folder = tmp_path / "run"
-        shutil.rmtree(folder, ignore_errors=True)
-        shutil.copytree(small_runs["vqvae"].folder, folder)
-        damage(folder, data)
-        with pytest.raises(UserError, match="is damaged: its checksum is not the one") as refused:
-            read_everything(load_run(folder))
-        assert str(folder) in str(refused.value)
-
-    holds()
-
-
-def read_everything(run: Run) -> None:
-    _ = run.history, run.evaluation, run.model, run.reconstructions
-
-
-def seal(folder: Path) -> None:
-    """Gives the files as they are now fitting checksums, so that only what they say is wrong."""
-    said = json.loads((folder / "environment.json").read_text())
-    del said["sha256"], said["seal"]
-    write_environment(folder, said)
-
-
-def rename_weight(folder: Path) -> None:
-    weights = load_file(folder / "weights.safetensors")
-    weights["encoder.first"] = weights.pop("encoder.0.weight")
-    (folder / "weights.safetensors").write_bytes(save(weights))
-
-
-def reshape_weight(folder: Path) -> None:
-    weights = load_file(folder / "weights.safetensors")
-    weights["encoder.0.bias"] = weights["encoder.0.bias"][:4].clone()
-    (folder / "weights.safetensors").write_bytes(save(weights))
-
-
-def spoil_weight(folder: Path) -> None:
-    weights = load_file(folder / "weights.safetensors")
-    weights["encoder.0.bias"][0] = math.nan
-    (folder / "weights.safetensors").write_bytes(save(weights))
-
-
-def change_json(name: str, **values: object) -> Callable[[Path], None]:
-    """Sets values in a JSON file; None takes one away."""
-
-    def change(folder: Path) -> None:
-        said = json.loads((folder / name).read_text()) | values
-        said = {key: value for key, value in said.items() if value is not None}
-        (folder / name).write_text(json.dumps(said))
-
-    return change
-
-
-def change_history(row: int, column: str, value: str) -> Callable[[Path], None]:
-    def change(folder: Path) -> None:
-        lines = list(csv.DictReader((folder / "history.csv").open()))
-        lines[row][column] = value
-        with (folder / "history.csv").open("w") as file:
-            writer = csv.DictWriter(file, lines[0])
-            writer.writeheader()
-            writer.writerows(lines)
-
-    return change
-
-
-def lose_an_epoch(folder: Path) -> None:
-    path = folder / "history.csv"
-    path.write_text("".join(path.read_text().splitlines(keepends=True)[:-1]))
-
-
-def lose_a_column(folder: Path) -> None:
-    path = folder / "history.csv"
-    path.write_text(path.read_text().replace("reconstruction", "reconstructed"))
-
-
-MISFITS: dict[str, tuple[Callable[[Path], None], str]] = {
-    "renamed weight": (
-        rename_weight,
-        "weights.safetensors does not fit its config: encoder.0.weight is missing, encoder.first "
-        "is unknown",
-    ),
-    "other shape": (reshape_weight, "fit its config: encoder.0.bias is 4 and not 8"),
-    "not finite": (spoil_weight, "is damaged: encoder.0.bias holds values that are not finite"),
-    "other config": (change_json("config.json", embedding_dim=4), "does not fit its config: "),
-    "later config": (
-        change_json("config.json", dropout=3),
-        "config.json: unknown parameter 'dropout': choose from model, ",
-    ),
-    "no model": (change_json("config.json", model=None), "config.json is damaged: model missing"),
-    "mistyped config": (
-        change_json("config.json", batch_size="many"),
-        "config.json: batch_size must be a whole number, got 'many'",
-    ),
-    "later format": (
-        change_json("environment.json", format=2),
-        "environment.json has format 2, and this version of vqlib reads 1: use the version that",
-    ),
-    "no variance": (
-        change_json("environment.json", data_variance=None),
-        "environment.json is damaged: data_variance is None, not between 0 and 1",
-    ),
-    "variance of text": (
-        change_json("environment.json", data_variance="0.06"),
-        "data_variance is '0.06', not between 0 and 1",
-    ),
-    "lost epoch": (lose_an_epoch, "history.csv is damaged: its epochs are not 1 to 3"),
-    "epoch twice": (change_history(2, "epoch", "2"), "its epochs are not 1 to 3"),
-    "lost column": (lose_a_column, "history.csv cannot be read: "),
-    "loss of text": (change_history(1, "loss", "low"), "history.csv cannot be read: "),
-    "loss not finite": (change_history(1, "loss", "nan"), "not all of its losses are numbers"),
-}
-
-
-@pytest.mark.parametrize("name", MISFITS)
-def test_a_run_that_does_not_fit_is_refused_with_what_differs(
-    small_runs: dict[str, Run], tmp_path: Path, name: str
-) -> None:
-    change, said = MISFITS[name]
-    folder = Path(shutil.copytree(small_runs["vqvae"].folder, tmp_path / "some run"))
-    change(folder)
-    seal(folder)
-    with pytest.raises(UserError) as refused:
-        read_everything(load_run(folder))
-    assert said in str(refused.value)
-    assert str(folder) in str(refused.value)
-    assert "\n" not in str(refused.value)

@@ -1,46 +1,43 @@
-"""Run folders: what is written is whole, what is damaged is said to be."""
+"""Run folders: what is read is what was stored, and damage is told."""
 
-import json
-import re
-import resource
+import csv
+import math
 import shutil
-import signal
-import subprocess
-import sys
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
-from faults import reseal
+from conftest import MakeConfig, examples, refusal
+from faults import change_json, reseal
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save
 
-from vqlib import Images, Run, TrainConfig, UserError, find_runs, fit, load_images, load_run
-from vqlib.runs import checksum, write_sheet
-from vqlib.system.checkpoint import read_state, write_state
-from vqlib.system.files import sole_writer, write_atomically
+from vqlib import VAE, Images, Run, TrainConfig, find_runs, fit, load_run
+from vqlib.models import GRID, MODELS, build_model
+from vqlib.quantizer import COLLAPSED
+from vqlib.runs import (
+    FINISHED,
+    SUMMED,
+    WEIGHTS,
+    collapse_warning,
+    evaluate_run,
+    load_run_images,
+    stored_weights,
+    write_sheet,
+)
 
-MODELS = ("vae", "vqvae")
-
-
-@contextmanager
-def full_disk() -> Iterator[None]:
-    """Writing beyond 100 kB fails, as on a disk that is full."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+SHEET = "reconstructions.png"
 
 
 @pytest.fixture
 def copied(small_runs: dict[str, Run], tmp_path: Path) -> Callable[[str], Path]:
-    """Copies a finished run's folder, to be tampered with."""
+    """Return a function that copies a finished run's folder, to be tampered with."""
 
     def copy(model: str) -> Path:
         folder = small_runs[model].folder
@@ -49,95 +46,31 @@ def copied(small_runs: dict[str, Run], tmp_path: Path) -> Callable[[str], Path]:
     return copy
 
 
-def one_line(error: pytest.ExceptionInfo[UserError]) -> str:
-    message = str(error.value)
-    assert "\n" not in message
-    return message
-
-
-# --- writing -------------------------------------------------------------------------------
-
-
-@pytest.mark.faults
-def test_write_that_fails_leaves_the_old_file(tmp_path: Path) -> None:
-    path = tmp_path / "file"
-    write_atomically(path, b"old")
-    with (
-        full_disk(),
-        pytest.raises(UserError, match="cannot be written: File too large") as refused,
-    ):
-        write_atomically(path, bytes(200_000))
-    assert str(path) in one_line(refused)
-    assert path.read_bytes() == b"old"
-    assert list(tmp_path.iterdir()) == [path]
-
-
-def test_write_replaces_the_old_file(tmp_path: Path) -> None:
-    path = tmp_path / "file"
-    for content in (b"old and longer", b"new"):
-        write_atomically(path, content)
-        assert path.read_bytes() == content
-    assert list(tmp_path.iterdir()) == [path]
-
-
-@pytest.mark.faults
-def test_write_below_a_file_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match="cannot be written"):
-        write_atomically(tmp_path / "file" / "below", b"new")
-
-
-def test_sheet_is_exact_to_the_pixel(photos: Images, tmp_path: Path) -> None:
-    originals, reconstructions = photos.test[:16], photos.train[:16]
-    write_sheet(
-        tmp_path / "reconstructions.png", originals.float() / 255, reconstructions.float() / 255
-    )
-    run = Run(tmp_path, TrainConfig())
-    sheet = (tmp_path / "reconstructions.png").read_bytes()
-    run.__dict__["environment"] = {"sha256": {"reconstructions.png": checksum(sheet)}}
-    read = run.reconstructions
-    assert torch.equal(read[0], originals)
-    assert torch.equal(read[1], reconstructions)
-    pixels = np.asarray(Image.open(tmp_path / "reconstructions.png"))
-    assert pixels.shape == (64, 16 * 32, 3)
-    np.testing.assert_array_equal(pixels[:32, 32:64], originals[1].permute(1, 2, 0))
-    np.testing.assert_array_equal(pixels[32:, :32], reconstructions[0].permute(1, 2, 0))
-
-
-@pytest.mark.parametrize("model", MODELS)
-def test_sheet_holds_the_model_s_reconstructions(
-    small_runs: dict[str, Run], few_photos: Images, model: str
-) -> None:
-    originals, reconstructions = small_runs[model].reconstructions
-    assert torch.equal(originals, few_photos.test[:16])
-    expected = small_runs[model].model.reconstruct(originals.float() / 255)
-    difference = reconstructions.float() - 255 * expected
-    assert difference.abs().max() < 0.51  # rounded to 8 bits
+def read_everything(folder: Path) -> None:
+    run = load_run(folder)
+    _ = run.environment, run.history, run.evaluation, run.model, run.reconstructions
 
 
 # --- a finished run ------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("model", MODELS)
-def test_finished_run_holds_what_it_should_and_no_more(
+def test_a_finished_run_holds_what_it_should_and_no_more(
     small_runs: dict[str, Run], model: str
 ) -> None:
     names = {path.name for path in small_runs[model].folder.iterdir()} - {".lock"}
-    assert names == {
-        *("config.json", "environment.json", "history.csv"),
-        *("weights.safetensors", "evaluation.json", "reconstructions.png"),
-    }
+    assert names == {*FINISHED, *SUMMED}
 
 
 @pytest.mark.parametrize("model", MODELS)
-def test_run_gives_its_config_and_a_model_ready_for_use(
-    small_runs: dict[str, Run], small_config: Callable[..., TrainConfig], model: str
+def test_a_run_gives_its_config_and_a_model_ready_for_use(
+    small_runs: dict[str, Run], small_config: MakeConfig, model: str
 ) -> None:
     run = load_run(small_runs[model].folder)
     assert run.config == small_config(model)
     assert not run.model.training
-    assert all(p.dtype == torch.float32 for p in run.model.parameters())
-    stored = load_file(run.folder / "weights.safetensors")
+    assert all(parameter.dtype == torch.float32 for parameter in run.model.parameters())
+    stored = load_file(run.folder / WEIGHTS)
     assert set(stored) == set(run.model.state_dict())
     for name, value in run.model.state_dict().items():
         assert torch.equal(value, stored[name].float()), name
@@ -145,7 +78,40 @@ def test_run_gives_its_config_and_a_model_ready_for_use(
         assert stored[name].dtype == (torch.float32 if is_average else torch.float16), name
 
 
-def test_environment_tells_what_the_run_came_from(
+def test_the_bits_of_a_vae_are_its_last_kl_term(small_runs: dict[str, Run]) -> None:
+    run = small_runs["vae"]
+    assert run.bits == pytest.approx(run.history["kl"].iloc[-1] / np.log(2), rel=1e-12)
+
+
+def test_the_bits_of_a_vqvae_are_those_of_its_codes(small_runs: dict[str, Run]) -> None:
+    run = small_runs["vqvae"]
+    assert run.bits == GRID**2 * np.log2(run.config.num_embeddings)
+
+
+def test_the_bits_of_a_run_need_no_weights(copied: Callable[[str], Path]) -> None:
+    folder = copied("vqvae")
+    before = load_run(folder).bits
+    (folder / WEIGHTS).unlink()
+    assert load_run(folder).bits == before
+
+
+@pytest.mark.parametrize(
+    ("model", "values"), [*((model, {}) for model in MODELS), ("vqvae", {"decay": 0.0})]
+)
+def test_the_terms_of_a_run_are_those_of_its_model_s_loss(
+    few_photos: Images,
+    small_config: MakeConfig,
+    tmp_path: Path,
+    model: str,
+    values: dict[str, float],
+) -> None:
+    run = fit(small_config(model, epochs=1, **values), few_photos, tmp_path)
+    loss = build_model(run.config, few_photos.variance).loss(few_photos.test[:2])
+    assert run.terms == list(loss)
+    assert run.terms[0] == "loss"
+
+
+def test_the_environment_tells_what_the_run_came_from(
     small_runs: dict[str, Run], few_photos: Images
 ) -> None:
     environment = load_run(small_runs["vae"].folder).environment
@@ -153,15 +119,13 @@ def test_environment_tells_what_the_run_came_from(
     assert environment["threads"] == torch.get_num_threads()
     assert environment["device"] == "cpu"
     assert environment["precision"] == "float32"
-    assert environment["data_md5"] == few_photos.digest
-    assert (environment["n_train"], environment["n_test"]) == (100, 40)
-    assert environment["data_variance"] == pytest.approx(few_photos.variance)
+    assert {name: environment[name] for name in few_photos.facts} == few_photos.facts
 
 
 def test_runs_are_found_by_model_then_batch_size_then_seed(
     small_runs: dict[str, Run], tmp_path: Path
 ) -> None:
-    """In the order of numbers (16 before 128), with unfinished runs and other files left out."""
+    # in the order of numbers, 16 before 128; unfinished runs and other files are left out
     wanted = [
         ("vae", 16, 0),
         ("vae", 128, 0),
@@ -173,7 +137,7 @@ def test_runs_are_found_by_model_then_batch_size_then_seed(
         values = {**small_runs[model].config.to_dict(), "batch_size": batch_size, "seed": seed}
         config = TrainConfig.from_dict(values)
         shutil.copytree(small_runs[model].folder, tmp_path / config.run_name)
-        (tmp_path / config.run_name / "config.json").write_text(json.dumps(config.to_dict()))
+        change_json(tmp_path / config.run_name / "config.json", **config.to_dict())
         reseal(tmp_path / config.run_name)
     (tmp_path / "vae-photos-b1-e1-s0").mkdir()
     (tmp_path / "summary.csv").write_text("")
@@ -182,27 +146,27 @@ def test_runs_are_found_by_model_then_batch_size_then_seed(
     assert find_runs(tmp_path / "nowhere") == []
 
 
-# --- damaged and unfinished runs -----------------------------------------------------------
+# --- what is missing or damaged ------------------------------------------------------------
 
 
 @pytest.mark.faults
-def test_missing_folder_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="not a finished run") as refused:
-        load_run(tmp_path / "nowhere")
-    assert str(tmp_path / "nowhere") in one_line(refused)
+def test_a_missing_folder_is_refused(tmp_path: Path) -> None:
+    refusal(lambda: load_run(tmp_path / "nowhere"), tmp_path / "nowhere", "not a finished run")
 
 
 @pytest.mark.faults
-@pytest.mark.parametrize(
-    "name",
-    ["config.json", "environment.json", "history.csv", "evaluation.json"],
-)
-def test_unfinished_run_says_what_is_missing(copied: Callable[[str], Path], name: str) -> None:
+@pytest.mark.parametrize("name", FINISHED)
+def test_an_unfinished_run_says_what_is_missing(copied: Callable[[str], Path], name: str) -> None:
     folder = copied("vae")
     (folder / name).unlink()
-    with pytest.raises(UserError, match=f"{name} missing") as refused:
-        load_run(folder)
-    assert str(folder) in one_line(refused)
+    refusal(lambda: load_run(folder), folder, f"{name} missing")
+
+
+@pytest.mark.faults
+def test_a_run_without_weights_says_how_to_make_them(copied: Callable[[str], Path]) -> None:
+    folder = copied("vae")
+    (folder / WEIGHTS).unlink()
+    refusal(lambda: load_run(folder).model, folder / WEIGHTS, "vqlib train")
 
 
 NOT_AN_OBJECT = {"cut": '{"model": "va', "empty": "", "a list": "[1, 2]", "binary": "\x00ÿ"}
@@ -211,56 +175,196 @@ NOT_AN_OBJECT = {"cut": '{"model": "va', "empty": "", "a list": "[1, 2]", "binar
 @pytest.mark.faults
 @pytest.mark.parametrize("content", NOT_AN_OBJECT.values(), ids=NOT_AN_OBJECT.keys())
 @pytest.mark.parametrize("name", ["config.json", "environment.json", "evaluation.json"])
-def test_damaged_json_is_refused_by_name(
+def test_damaged_json_of_a_run_is_refused_by_name(
     copied: Callable[[str], Path], name: str, content: str
 ) -> None:
     folder = copied("vae")
     (folder / name).write_bytes(content.encode("latin-1"))
-
-    def read() -> None:
-        run = load_run(folder)
-        _ = run.environment, run.evaluation
-
-    with pytest.raises(UserError, match=re.escape(name)) as refused:
-        read()
-    assert str(folder) in one_line(refused)
+    refusal(lambda: read_everything(folder), folder, name)
 
 
 @pytest.mark.faults
-def test_environment_without_the_variance_is_refused(copied: Callable[[str], Path]) -> None:
-    folder = copied("vqvae")
-    reseal(folder, data_variance=None)
-    with pytest.raises(UserError, match=r"environment\.json.*data_variance") as refused:
-        _ = load_run(folder).model
-    one_line(refused)
-
-
-@pytest.mark.faults
-@pytest.mark.parametrize(
-    "content", [b"", b"epoch\n\x00\xff", b'"epoch'], ids=["empty", "binary", "cut"]
-)
-def test_damaged_history_is_refused_by_name(copied: Callable[[str], Path], content: bytes) -> None:
+@pytest.mark.parametrize("content", [b"", b"epoch\n\x00\xff", b'"epoch'])
+@pytest.mark.parametrize("name", ["history.csv", SHEET, WEIGHTS])
+def test_another_file_than_was_stored_is_refused_by_name(
+    copied: Callable[[str], Path], name: str, content: bytes
+) -> None:
     folder = copied("vae")
-    (folder / "history.csv").write_bytes(content)
-    with pytest.raises(UserError, match=r"history\.csv") as refused:
-        _ = load_run(folder).history
-    one_line(refused)
+    (folder / name).write_bytes(content)
+    refusal(lambda: read_everything(folder), folder / name, "is damaged")
 
 
 @pytest.mark.faults
-@pytest.mark.parametrize("damage", ["missing", "cut", "other size"])
-def test_damaged_sheet_is_refused_by_name(copied: Callable[[str], Path], damage: str) -> None:
+@pytest.mark.parametrize("content", [b"", b"garbage" * 100, b'"epoch'])
+@pytest.mark.parametrize("name", ["history.csv", SHEET, WEIGHTS])
+def test_a_stored_file_that_cannot_be_read_is_refused_by_name(
+    copied: Callable[[str], Path], name: str, content: bytes
+) -> None:
     folder = copied("vae")
-    path = folder / "reconstructions.png"
-    content = path.read_bytes()
+    (folder / name).write_bytes(content)
+    reseal(folder)
+    refusal(lambda: read_everything(folder), folder / name, "cannot be read")
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("size", [None, (100, 50)])
+def test_a_sheet_that_is_gone_or_of_another_size_is_refused_by_name(
+    copied: Callable[[str], Path], size: tuple[int, int] | None
+) -> None:
+    path = copied("vae") / SHEET
     path.unlink()
-    if damage == "cut":
-        path.write_bytes(content[: len(content) // 2])
-    if damage == "other size":
-        Image.new("RGB", (100, 50)).save(path)
-    with pytest.raises(UserError, match=r"reconstructions\.png") as refused:
-        _ = load_run(folder).reconstructions
-    one_line(refused)
+    if size is not None:
+        Image.new("RGB", size).save(path)
+    refusal(lambda: load_run(path.parent).reconstructions, path)
+
+
+def flip_a_digit(folder: Path, data: st.DataObject) -> None:
+    path = folder / data.draw(st.sampled_from(["history.csv", "evaluation.json"]))
+    text = path.read_text()
+    digits = [place for place, letter in enumerate(text) if letter.isdigit()]
+    place = data.draw(st.sampled_from(digits))
+    other = data.draw(st.sampled_from([d for d in "0123456789" if d != text[place]]))
+    path.write_text(text[:place] + other + text[place + 1 :])
+
+
+def flip_any_bit(folder: Path, data: st.DataObject) -> None:
+    path = folder / data.draw(st.sampled_from([WEIGHTS, SHEET]))
+    content = bytearray(path.read_bytes())
+    content[data.draw(st.integers(0, len(content) - 1))] ^= 1 << data.draw(st.integers(0, 7))
+    path.write_bytes(content)
+
+
+def cut(folder: Path, data: st.DataObject) -> None:
+    name = data.draw(st.sampled_from(["history.csv", "evaluation.json", WEIGHTS]))
+    content = (folder / name).read_bytes()
+    (folder / name).write_bytes(content[: data.draw(st.integers(0, len(content) - 1))])
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("damage", [flip_a_digit, flip_any_bit, cut])
+def test_any_damage_to_a_result_is_told(
+    small_runs: dict[str, Run], tmp_path: Path, damage: Callable[[Path, st.DataObject], None]
+) -> None:
+    @examples(20)
+    @given(st.data())
+    def holds(data: st.DataObject) -> None:
+        folder = tmp_path / "run"
+        shutil.rmtree(folder, ignore_errors=True)
+        shutil.copytree(small_runs["vqvae"].folder, folder)
+        damage(folder, data)
+        refusal(lambda: read_everything(folder), folder, "is damaged", "checksum")
+
+    holds()
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("name", ["config.json", "environment.json"])
+def test_a_changed_digit_in_what_a_run_says_of_itself_is_told(
+    copied: Callable[[str], Path], name: str
+) -> None:
+    folder = copied("vae")
+    text = (folder / name).read_text()
+    said = text.partition('"sha256"')[0]  # the checksums themselves are another matter
+    for place in (place for place, letter in enumerate(said) if letter in "0123456789"):
+        other = str((int(text[place]) + 1) % 10)
+        (folder / name).write_text(text[:place] + other + text[place + 1 :])
+        refusal(lambda: read_everything(folder), folder)
+    renamed = text.replace('"sha256"', '"sha257"').replace('"epochs"', '"epoch"')
+    (folder / name).write_text(renamed)
+    refusal(lambda: read_everything(folder), folder / name)
+
+
+# --- what does not fit ---------------------------------------------------------------------
+
+
+def change_weights(change: Callable[[dict[str, Any]], object]) -> Callable[[Path], None]:
+    def changed(folder: Path) -> None:
+        weights = load_file(folder / WEIGHTS)
+        change(weights)
+        (folder / WEIGHTS).write_bytes(save(weights))
+
+    return changed
+
+
+def changed_json(name: str, **values: object) -> Callable[[Path], None]:
+    return lambda folder: change_json(folder / name, **values)
+
+
+def change_history(row: int, column: str, value: str) -> Callable[[Path], None]:
+    def changed(folder: Path) -> None:
+        lines = list(csv.DictReader((folder / "history.csv").open()))
+        lines[row][column] = value
+        with (folder / "history.csv").open("w") as file:
+            writer = csv.DictWriter(file, lines[0])
+            writer.writeheader()
+            writer.writerows(lines)
+
+    return changed
+
+
+def lose_an_epoch(folder: Path) -> None:
+    path = folder / "history.csv"
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[:-1]))
+
+
+def lose_a_column(folder: Path) -> None:
+    path = folder / "history.csv"
+    path.write_text(path.read_text().replace("reconstruction", "reconstructed"))
+
+
+BIAS = "encoder.0.bias"
+MISFITS: dict[str, tuple[Callable[[Path], None], tuple[str, ...]]] = {
+    "renamed weight": (
+        change_weights(lambda w: w.update({"encoder.first": w.pop("encoder.0.weight")})),
+        (f"{WEIGHTS} does not fit", "encoder.0.weight is missing", "encoder.first is unknown"),
+    ),
+    "other shape": (
+        change_weights(lambda w: w.update({BIAS: w[BIAS][:4].clone()})),
+        (f"{WEIGHTS} does not fit", f"{BIAS} is 4 and not 8"),
+    ),
+    "not finite": (
+        change_weights(lambda w: w[BIAS].fill_(math.nan)),
+        ("is damaged", BIAS, "not finite"),
+    ),
+    "later config": (
+        changed_json("config.json", dropout=3),
+        ("config.json", "unknown parameter 'dropout'", "model"),
+    ),
+    "no model": (changed_json("config.json", model=None), ("config.json", "model missing")),
+    "mistyped config": (
+        changed_json("config.json", batch_size="many"),
+        ("config.json", "batch_size must be a whole number", "'many'"),
+    ),
+    "later format": (
+        changed_json("environment.json", format=2),
+        ("environment.json", "format 2", "reads 1"),
+    ),
+    "no variance": (
+        changed_json("environment.json", data_variance=None),
+        ("environment.json", "data_variance is None"),
+    ),
+    "variance of text": (
+        changed_json("environment.json", data_variance="0.06"),
+        ("environment.json", "data_variance is '0.06'"),
+    ),
+    "lost epoch": (lose_an_epoch, ("history.csv is damaged", "1 to 3")),
+    "epoch twice": (change_history(2, "epoch", "2"), ("history.csv is damaged", "1 to 3")),
+    "lost column": (lose_a_column, ("history.csv cannot be read",)),
+    "loss of text": (change_history(1, "loss", "low"), ("history.csv cannot be read",)),
+    "loss not finite": (change_history(1, "loss", "nan"), ("history.csv", "not all")),
+}
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("name", MISFITS)
+def test_a_run_that_does_not_fit_is_refused_with_what_differs(
+    copied: Callable[[str], Path], name: str
+) -> None:
+    change, facts = MISFITS[name]
+    folder = copied("vqvae")
+    change(folder)
+    reseal(folder)
+    refusal(lambda: read_everything(folder), folder, *facts)
 
 
 @pytest.mark.faults
@@ -269,149 +373,109 @@ def test_damaged_sheet_is_refused_by_name(copied: Callable[[str], Path], damage:
     [
         ("vqvae", {"num_hiddens": 32}),
         ("vqvae", {"num_embeddings": 16}),
+        ("vqvae", {"embedding_dim": 4}),
         ("vqvae", {"decay": 0.0}),
         ("vae", {"latent_dim": 8}),
         ("vae", {"model": "vqvae"}),
     ],
 )
-def test_weights_that_do_not_fit_the_config_are_refused(
+def test_weights_of_another_config_are_refused(
     copied: Callable[[str], Path], model: str, changes: dict[str, object]
 ) -> None:
     folder = copied(model)
-    config = json.loads((folder / "config.json").read_text())
-    (folder / "config.json").write_text(json.dumps({**config, **changes}))
+    change_json(folder / "config.json", **changes)
     reseal(folder)
-    with pytest.raises(UserError, match=r"weights\.safetensors does not fit") as refused:
-        _ = load_run(folder).model
-    assert str(folder) in one_line(refused)
+    refusal(lambda: load_run(folder).model, folder, f"{WEIGHTS} does not fit")
+
+
+# --- the codebook --------------------------------------------------------------------------
+
+
+def test_a_collapse_is_told_with_its_epochs_and_no_other() -> None:
+    config = TrainConfig()
+    history = pd.DataFrame({"epoch": range(1, 5), "collapsed": [False, True, False, True]})
+    told = collapse_warning(config, history)
+    assert told is not None
+    for fact in (config.run_name, "2, 4", str(COLLAPSED)):
+        assert fact in told
+    assert collapse_warning(config, history.assign(collapsed=False)) is None
+
+
+@pytest.mark.parametrize("collapsed", [None, [None, None]])
+def test_nothing_is_told_without_a_record_of_collapse(collapsed: list[None] | None) -> None:
+    # the first runs did not record it, and a VAE has no codebook
+    history = pd.DataFrame({"epoch": [1, 2]})
+    if collapsed is not None:
+        history["collapsed"] = collapsed
+    assert collapse_warning(TrainConfig(), history) is None
+
+
+# --- what is written -----------------------------------------------------------------------
 
 
 @pytest.mark.faults
-@pytest.mark.parametrize("content", [b"", b"garbage" * 100, None], ids=["empty", "garbage", "cut"])
-def test_damaged_weights_are_refused(copied: Callable[[str], Path], content: bytes | None) -> None:
-    path = copied("vae") / "weights.safetensors"
-    path.write_bytes(path.read_bytes()[:-1000] if content is None else content)
-    with pytest.raises(UserError, match=r"weights\.safetensors") as refused:
-        _ = load_run(path.parent).model
-    one_line(refused)
+def test_weights_beyond_float16_are_refused() -> None:
+    model = VAE(latent_dim=2)
+    with torch.no_grad():
+        model.encoder[0].bias[0] = 1e6
+    refusal(lambda: stored_weights(model), BIAS, "float16", "lower learning rate")
 
 
-# --- the state of an unfinished run ----------------------------------------------------------
+def test_the_sheet_is_exact_to_the_pixel(photos: Images, copied: Callable[[str], Path]) -> None:
+    folder = copied("vae")
+    originals, reconstructions = photos.test[:16], photos.train[:16]
+    write_sheet(folder / SHEET, originals.float() / 255, reconstructions.float() / 255)
+    reseal(folder)
+    read = load_run(folder).reconstructions
+    assert torch.equal(read[0], originals)
+    assert torch.equal(read[1], reconstructions)
+    pixels = np.asarray(Image.open(folder / SHEET))
+    assert pixels.shape == (64, 16 * 32, 3)
+    np.testing.assert_array_equal(pixels[:32, 32:64], originals[1].permute(1, 2, 0))
+    np.testing.assert_array_equal(pixels[32:, :32], reconstructions[0].permute(1, 2, 0))
 
 
-def test_state_roundtrip(tmp_path: Path) -> None:
-    path = tmp_path / "resume.pt"
-    assert read_state(path) is None
-    for number in (1, 2, 3):
-        write_state(path, {"weights": torch.full((3,), number), "history": [{"epoch": number}]})
-    state = read_state(path)
-    assert torch.equal(state["weights"], torch.full((3,), 3))
-    assert state["history"] == [{"epoch": 3}]
-
-
-@pytest.mark.faults
-@pytest.mark.parametrize("damage", ["flipped bit", "cut", "empty", "gone"])
-def test_damaged_state_is_passed_over_for_the_one_before(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], damage: str
+@pytest.mark.parametrize("model", MODELS)
+def test_the_sheet_holds_the_model_s_reconstructions(
+    small_runs: dict[str, Run], few_photos: Images, model: str
 ) -> None:
-    path = tmp_path / "resume.pt"
-    for number in (1, 2):
-        write_state(path, {"number": number})
-    content = bytearray(path.read_bytes())
-    content[len(content) // 2] ^= 1
-    if damage == "gone":  # the process was killed between moving the old and writing the new one
-        path.unlink()
-    else:
-        path.write_bytes({"flipped bit": content, "cut": content[:-9], "empty": b""}[damage])
-    assert read_state(path) == {"number": 1}
-    said = capsys.readouterr().out
-    assert ("damaged" in said) == (damage != "gone")
-    assert str(path) in said or damage == "gone"
+    originals, reconstructions = small_runs[model].reconstructions
+    assert torch.equal(originals, few_photos.test[:16])
+    expected = small_runs[model].model.reconstruct(originals)
+    difference = reconstructions.float() - 255 * expected
+    assert difference.abs().max() < 0.51  # rounded to 8 bits
 
 
-@pytest.mark.faults
-def test_state_that_cannot_be_written_leaves_the_one_before(tmp_path: Path) -> None:
-    path = tmp_path / "resume.pt"
-    write_state(path, {"number": 1})
-    with full_disk(), pytest.raises(UserError, match="cannot be written"):
-        write_state(path, {"number": 2, "large": torch.zeros(100_000)})
-    assert read_state(path) == {"number": 1}
+# --- a run and its images ------------------------------------------------------------------
 
 
-# --- one writer ------------------------------------------------------------------------------
-
-TRAINS_AND_STALLS = """
-import sys, time
-from pathlib import Path
-import vqlib
-from vqlib.models import VQVAE
-
-folder, results, marker = sys.argv[1:]
-loss, calls = VQVAE.loss, 0
-def stalling(self, x):
-    global calls
-    calls += 1
-    if calls == 6:  # in the third epoch of two steps
-        Path(marker).touch()
-        time.sleep(120)
-    return loss(self, x)
-VQVAE.loss = stalling
-small = dict(num_hiddens=16, num_residual_hiddens=8, num_residual_layers=1)
-config = vqlib.TrainConfig(model="vqvae", dataset=folder, batch_size=32, epochs=4, **small)
-vqlib.fit(config, results=results)
-"""
-
-
-@pytest.mark.faults
-def test_second_writer_is_refused_and_a_killed_run_goes_on(
-    picture_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("model", MODELS)
+def test_a_run_evaluated_again_gives_the_same_figures(
+    picture_folder: Path, small_config: MakeConfig, tmp_path: Path, model: str
 ) -> None:
-    """A process is killed for good in epoch 3: the run ends as if it had not been."""
-    small = {"num_hiddens": 16, "num_residual_hiddens": 8, "num_residual_layers": 1}
-    config = TrainConfig(
-        model="vqvae", dataset=str(picture_folder), batch_size=32, epochs=4, **small
-    )
-    results, marker = tmp_path / "runs", tmp_path / "stalled"
-    command = [sys.executable, "-c", TRAINS_AND_STALLS, str(picture_folder), results, marker]
-    process = subprocess.Popen(command)
-    try:
-        deadline = time.monotonic() + 100
-        while not marker.exists():
-            assert process.poll() is None, "the other process ended by itself"
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
-        with pytest.raises(UserError, match=f"pid {process.pid} ") as refused:
-            fit(config, results=results)
-        assert config.run_name in one_line(refused)
-    finally:
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-
-    capsys.readouterr()
-    resumed = fit(config, results=results)
-    assert "resumed after epoch 2" in capsys.readouterr().out
-
-    whole = fit(config, load_images(str(picture_folder)), results=tmp_path / "whole")
-    losses = ["loss", "reconstruction", "commitment", "test_nmse", "perplexity"]
-    assert resumed.history[losses].equals(whole.history[losses])
-    for name, value in whole.model.state_dict().items():
-        assert torch.equal(resumed.model.state_dict()[name], value), name
+    run = fit(small_config(model, dataset=str(picture_folder), epochs=1), results=tmp_path)
+    assert run.evaluation["n_test"] == 10
+    assert evaluate_run(run.folder) == run.evaluation
 
 
-def test_writer_lets_go_of_the_folder(tmp_path: Path) -> None:
-    folder = tmp_path / "run"
-    with pytest.raises(KeyError), sole_writer(folder):
-        raise KeyError
-    with sole_writer(folder):
-        assert folder.is_dir()
+def test_a_run_s_test_images_obey_its_limit(
+    picture_folder: Path, small_config: MakeConfig, tmp_path: Path
+) -> None:
+    config = small_config("vqvae", dataset=str(picture_folder), limit=4, epochs=1)
+    run = fit(config, results=tmp_path)
+    assert run.evaluation["n_test"] == 4
+    assert load_run_images(run).shape == (4, 3, 32, 32)
+    assert evaluate_run(run.folder) == run.evaluation
 
 
 @pytest.mark.faults
-def test_folder_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("")
-    with (
-        pytest.raises(UserError, match="cannot be written") as refused,
-        sole_writer(tmp_path / "file" / "run"),
-    ):
-        pass
-    assert str(tmp_path / "file" / "run") in one_line(refused)
+def test_pictures_that_changed_are_no_part_of_an_older_run(
+    picture_folder: Path, small_config: MakeConfig, tmp_path: Path
+) -> None:
+    pictures = Path(shutil.copytree(picture_folder, tmp_path / "pictures"))
+    config = small_config("vae", dataset=str(pictures), epochs=1)
+    run = fit(config, results=tmp_path)
+    some = next(pictures.rglob("*.png"))
+    Image.fromarray(np.asarray(Image.open(some)) // 2).save(some)
+    for again in (lambda: evaluate_run(run.folder), lambda: fit(config, results=tmp_path)):
+        refusal(again, run.folder.name, "other images", pictures)
