@@ -7,6 +7,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -56,6 +57,15 @@ def refusal(ask: Callable[[], object], *facts: object) -> str:
     assert "\n" not in message
     assert [fact for fact in facts if str(fact) not in message] == []
     return message
+
+
+def outcome(ask: Callable[[], Any]) -> tuple[Any, str]:
+    """Return what `ask` returns and an empty text, or None and the line of its `UserError`."""
+    try:
+        return ask(), ""
+    except UserError as error:
+        assert "\n" not in str(error)
+        return None, str(error)
 
 
 def examples(count: int) -> Callable:

@@ -1,27 +1,17 @@
 """Bad inputs and accidents: each is told in one line, and no number comes of it."""
 
 import dataclasses
-import errno
-import hashlib
 import json
 import os
-import pickle
 import shutil
-import struct
-import urllib.error
-import zlib
 from collections.abc import Callable
-from io import BytesIO
 from pathlib import Path
-from types import SimpleNamespace
 
 import nbformat
-import numpy as np
 import pandas as pd
 import pytest
 import torch
 from faults import reseal
-from PIL import Image
 from torch import Tensor, nn
 
 from vqlib import (
@@ -39,7 +29,6 @@ from vqlib import (
 from vqlib.cli import main
 from vqlib.documents.notebook import export_pdf, run_notebook
 from vqlib.figures import metric_by_batch_size, save_figure
-from vqlib.images import resolve_dataset
 from vqlib.similarity import ssim_by_protocol
 from vqlib.study import Study, load_runs, load_summary, status, summarise, write_summary
 from vqlib.study import run as studies
@@ -60,242 +49,12 @@ def refusal(ask: Callable[[], object]) -> str:
     return message
 
 
-# --- pictures ------------------------------------------------------------------------------
-
-PIXELS = np.random.default_rng(0).integers(0, 256, (32, 32, 3), np.uint8)
-
-
-def saved(kind: str, mode: str = "RGB", **options: object) -> bytes:
-    buffer, picture = BytesIO(), Image.fromarray(PIXELS).convert(mode)
-    if mode == "RGBA":
-        picture.putalpha(128)
-    picture.save(buffer, kind, **options)
-    return buffer.getvalue()
-
-
-def animated(kind: str) -> bytes:
-    return saved(kind, save_all=True, append_images=[Image.fromarray(255 - PIXELS)])
-
-
-def png_of_16_bits() -> bytes:
-    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in PIXELS.reshape(32, 96))
-
-    def chunk(name: bytes, data: bytes) -> bytes:
-        checksum = struct.pack(">I", zlib.crc32(name + data))
-        return struct.pack(">I", len(data)) + name + data + checksum
-
-    header = struct.pack(">IIBBBBB", 32, 32, 16, 2, 0, 0, 0)
-    chunks = [(b"IHDR", header), (b"IDAT", zlib.compress(rows)), (b"IEND", b"")]
-    return b"\x89PNG\r\n\x1a\n" + b"".join(chunk(*each) for each in chunks)
-
-
-def grey_png_of_16_bits() -> bytes:
-    buffer = BytesIO()
-    Image.fromarray(PIXELS[..., 0].astype(np.uint16) * 257).save(buffer, "PNG")
-    return buffer.getvalue()
-
-
-PICTURES: dict[str, tuple[Callable[[], bytes], str]] = {
-    "animated.gif": (lambda: animated("GIF"), "is 2 pictures in one file, not RGB"),
-    "animated.webp": (lambda: animated("WEBP"), "is 2 pictures in one file, not RGB"),
-    "animated.png": (lambda: animated("PNG"), "is 2 pictures in one file, not RGB"),
-    "pages.tif": (lambda: animated("TIFF"), "is 2 pictures in one file, not RGB"),
-    "grey.jpg": (lambda: saved("JPEG", "L"), "is L, not RGB"),
-    "print.jpg": (lambda: saved("JPEG", "CMYK"), "is CMYK, not RGB"),
-    "alpha.png": (lambda: saved("PNG", "RGBA"), "is RGBA, not RGB"),
-    "alpha.webp": (lambda: saved("WEBP", "RGBA"), "is RGBA, not RGB"),
-    "see-through.png": (
-        lambda: saved("PNG", transparency=(1, 2, 3)),
-        "is RGB with transparency, not RGB",
-    ),
-    "palette.png": (lambda: saved("PNG", "P"), "is P, not RGB"),
-    "deep.png": (png_of_16_bits, "is RGB of 16 bits, not RGB"),
-    "deep-grey.png": (grey_png_of_16_bits, "is I;16, not RGB"),
-    "other.jpg": (lambda: b"%PDF-1.7 and so on", "cannot be read as a picture"),
-}
-
-
-@pytest.mark.parametrize("name", PICTURES)
-def test_picture_that_is_not_plain_rgb_is_refused_by_name(tmp_path: Path, name: str) -> None:
-    content, said = PICTURES[name]
-    for path, data in ((tmp_path / "0.png", saved("PNG")), (tmp_path / name, content())):
-        path.write_bytes(data)
-    message = refusal(lambda: load_images(str(tmp_path)))
-    assert f"{tmp_path / name} {said}" in message
-
-
-@pytest.mark.parametrize("kind", ["PNG", "BMP", "TIFF", "JPEG", "WEBP"])
-@pytest.mark.parametrize("side", [5, 32, 53])
-def test_plain_rgb_is_taken_whatever_its_format_and_size(
-    tmp_path: Path, kind: str, side: int
-) -> None:
-    for number in range(2):
-        picture = Image.fromarray(PIXELS).resize((side, side))
-        picture.save(tmp_path / f"{number}.{kind.lower()}")
-    assert load_images(str(tmp_path)).train.shape == (1, 3, 32, 32)
-
-
-@pytest.mark.parametrize(
-    ("train", "said"),
-    [
-        (torch.zeros(2, 3, 32, 32), r"uint8 (N, 3, 32, 32), got float32 (2, 3, 32, 32)"),
-        (torch.zeros(2, 3, 28, 28, dtype=torch.uint8), "got uint8 (2, 3, 28, 28)"),
-        (torch.zeros(2, 32, 32, 3, dtype=torch.uint8), "got uint8 (2, 32, 32, 3)"),
-        (torch.zeros(3, 32, 32, dtype=torch.uint8), "got uint8 (3, 32, 32)"),
-        (torch.zeros(0, 3, 32, 32, dtype=torch.uint8), "got uint8 (0, 3, 32, 32)"),
-    ],
-)
-def test_tensors_that_are_no_images_are_refused(train: Tensor, said: str) -> None:
-    good = torch.zeros(1, 3, 32, 32, dtype=torch.uint8)
-    assert said in refusal(lambda: Images("mine", train, good))
-    assert "mine: test images must be" in refusal(lambda: Images("mine", good, train))
-
-
 def test_images_of_another_data_set_than_the_config_s_are_refused(
     few_photos: Images, tmp_path: Path
 ) -> None:
     message = refusal(lambda: fit(TrainConfig(seed=12345), few_photos, tmp_path))
     assert message.startswith("the images given are 'photos', the config asks for 'cifar10'")
     assert list(tmp_path.iterdir()) == []
-
-
-def test_train_without_test_is_refused(tmp_path: Path) -> None:
-    for split in ("Train", "val"):
-        (tmp_path / split).mkdir()
-        (tmp_path / split / "a.png").write_bytes(saved("PNG"))
-    message = refusal(lambda: load_images(str(tmp_path)))
-    assert message == f"{tmp_path} has a folder train, but not both train and test"
-
-
-def test_pictures_behind_a_link_to_a_folder_count(tmp_path: Path) -> None:
-    (tmp_path / "elsewhere").mkdir()
-    (tmp_path / "pictures").mkdir()
-    for number in range(3):
-        (tmp_path / "elsewhere" / f"{number}.png").write_bytes(saved("PNG"))
-    (tmp_path / "pictures" / "link").symlink_to(tmp_path / "elsewhere")
-    images = load_images(str(tmp_path / "pictures"))
-    assert len(images.train) + len(images.test) == 3
-
-
-def test_files_that_are_left_out_are_told(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    for name in ("a.png", "b.png", "c.jfif", "notes.txt", "Makefile"):
-        (tmp_path / name).write_bytes(saved("PNG"))
-    load_images(str(tmp_path))
-    told = f"{tmp_path}: left out what is not a picture: .jfif, .txt, Makefile\n"
-    assert told in capsys.readouterr().out
-
-
-def test_a_folder_that_cannot_be_listed_is_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "a.png").write_bytes(saved("PNG"))
-    (tmp_path / "b").mkdir()
-    scandir = os.scandir
-
-    def denied(path: str) -> object:
-        if Path(path).name == "b":
-            raise PermissionError(errno.EACCES, "Permission denied", str(path))
-        return scandir(path)
-
-    monkeypatch.setattr(os, "scandir", denied)
-    message = refusal(lambda: load_images(str(tmp_path)))
-    assert message == f"{tmp_path / 'b'} cannot be read: Permission denied"
-
-
-# --- CIFAR-10 ------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def tiny_cifar10(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
-    """CIFAR-10 with two images a file; it counts how often an md5 is taken, and is downloaded."""
-    from torchvision.datasets import CIFAR10, cifar
-
-    files, seen = {}, SimpleNamespace(root=tmp_path, md5=0, stop_after=None)
-    for number, name in enumerate([f"data_batch_{n}" for n in range(1, 6)] + ["test_batch"]):
-        pixels = np.random.default_rng(number).integers(0, 256, (2, 3072), np.uint8)
-        files[name] = pickle.dumps({"data": pixels, "labels": [0, 1]})
-    files["batches.meta"] = pickle.dumps({"label_names": ["a", "b"]})
-    sums = {name: hashlib.md5(content).hexdigest() for name, content in files.items()}
-    monkeypatch.setattr(
-        CIFAR10, "train_list", [[f"data_batch_{n}", sums[f"data_batch_{n}"]] for n in range(1, 6)]
-    )
-    monkeypatch.setattr(CIFAR10, "test_list", [["test_batch", sums["test_batch"]]])
-    monkeypatch.setattr(CIFAR10, "meta", {**CIFAR10.meta, "md5": sums["batches.meta"]})
-    check = cifar.check_integrity
-
-    def counted(path: str, md5: str) -> bool:
-        seen.md5 += "batches.meta" not in path
-        return check(path, md5)
-
-    def download(self: CIFAR10) -> None:
-        folder = Path(self.root, self.base_folder)
-        folder.mkdir(exist_ok=True)
-        for number, (name, content) in enumerate(files.items()):
-            if number == seen.stop_after:
-                (folder / name).write_bytes(content[:100])
-                raise KeyboardInterrupt
-            (folder / name).write_bytes(content)
-
-    monkeypatch.setattr(cifar, "check_integrity", counted)
-    monkeypatch.setattr(CIFAR10, "download", download)
-    monkeypatch.setenv("VQLIB_DATA", str(tmp_path))
-    return seen
-
-
-def test_md5_is_taken_once_a_process_and_again_where_a_file_changed(
-    tiny_cifar10: SimpleNamespace,
-) -> None:
-    images = load_images("cifar10")
-    assert (len(images.train), len(images.test)) == (10, 2)
-    once = tiny_cifar10.md5
-    assert once >= 6  # each file
-    load_images("cifar10")
-    assert tiny_cifar10.md5 == once
-
-    path = tiny_cifar10.root / "cifar-10-batches-py" / "data_batch_2"
-    content, times = path.read_bytes(), path.stat()
-    path.write_bytes(content)
-    load_images("cifar10")
-    assert tiny_cifar10.md5 > once
-
-    flipped = bytearray(content)
-    flipped[len(content) // 2] ^= 1  # as long as before, and as old by its own account
-    path.write_bytes(flipped)
-    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
-    message = refusal(lambda: load_images("cifar10"))
-    assert f"CIFAR-10 in {path.parent} is damaged or incomplete" in message
-    assert "VQLIB_DATA" in message
-
-
-def test_data_folder_that_is_one_too_deep_is_refused(
-    tiny_cifar10: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    load_images("cifar10")
-    monkeypatch.setenv("VQLIB_DATA", str(tiny_cifar10.root / "cifar-10-batches-py"))
-    assert "give the folder above" in refusal(lambda: load_images("cifar10"))
-
-
-@pytest.mark.parametrize("files", [0, 3, 6])
-def test_interrupted_download_leaves_nothing_under_the_data_s_name(
-    tiny_cifar10: SimpleNamespace, files: int
-) -> None:
-    tiny_cifar10.stop_after = files
-    with pytest.raises(KeyboardInterrupt):
-        load_images("cifar10")
-    assert not (tiny_cifar10.root / "cifar-10-batches-py").exists()
-    tiny_cifar10.stop_after = None
-    assert len(load_images("cifar10").train) == 10
-    assert [path.name for path in tiny_cifar10.root.iterdir()] == ["cifar-10-batches-py"]
-
-
-def test_of_two_downloads_at_once_one_is_refused_and_no_other_data_taken(
-    tiny_cifar10: SimpleNamespace,
-) -> None:
-    with sole_writer(tiny_cifar10.root / ".download"):
-        for ask in (lambda: load_images("cifar10"), lambda: resolve_dataset("auto")):
-            assert f"is being written by another process (pid {os.getpid()} on" in refusal(ask)
 
 
 # --- numbers -------------------------------------------------------------------------------
@@ -781,19 +540,6 @@ def test_a_figure_that_cannot_be_stored_leaves_the_one_before(
     message = refusal(lambda: save_figure(metric_by_batch_size(summary), tmp_path, "figure"))
     assert message == f"{tmp_path / 'figure.png'} cannot be written: No space left on device"
     assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
-
-
-def test_no_network_is_no_traceback(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from torchvision.datasets import CIFAR10
-
-    def fail(_self: CIFAR10) -> None:
-        raise urllib.error.URLError("Temporary failure in name resolution")
-
-    monkeypatch.setattr(CIFAR10, "download", fail)
-    monkeypatch.setenv("VQLIB_DATA", str(tmp_path))
-    message = refusal(lambda: load_images("cifar10"))
-    assert "could not be downloaded (Temporary failure in name resolution)" in message
-    assert not (tmp_path / "cifar-10-batches-py").exists()
 
 
 @pytest.mark.parametrize("content", ["[]", "{}", "3", '{"pid": 1', '{"pid": "1", "host": 3}'])

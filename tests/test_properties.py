@@ -2,10 +2,8 @@
 
 import json
 import math
-import shutil
 from collections.abc import Callable
 from dataclasses import fields
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +13,6 @@ import torch
 from faults import LONG
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from PIL import Image
 
 from vqlib import (
     Images,
@@ -23,7 +20,6 @@ from vqlib import (
     UserError,
     VectorQuantizer,
     fit,
-    load_images,
     ssim,
 )
 from vqlib.config import typed
@@ -192,44 +188,3 @@ def test_the_smallest_models_and_data_can_be_trained(
     if run.config.num_embeddings == 1:  # it cannot collapse
         assert run.evaluation["perplexity"] == pytest.approx(1)
         assert "WARNING" not in capsys.readouterr().out
-
-
-@pytest.mark.parametrize("limit", [0, -1, -(10**9)])
-def test_a_limit_below_one_is_refused(picture_folder: Path, limit: int) -> None:
-    for ask in (
-        lambda: load_images(str(picture_folder), limit),
-        lambda: TrainConfig(limit=limit),
-    ):
-        with pytest.raises(UserError, match=f"^limit must be above 0, got {limit}$"):
-            ask()
-
-
-def test_a_limit_of_one_is_one_image_of_each_split(picture_folder: Path) -> None:
-    images = load_images(str(picture_folder), 1)
-    assert (len(images.train), len(images.test)) == (1, 1)
-
-
-def test_one_class_is_enough(picture_folder: Path, tmp_path: Path) -> None:
-    for split in ("train", "test"):
-        shutil.copytree(picture_folder / split / "odd", tmp_path / split / "odd")
-    images = load_images(str(tmp_path))
-    assert (len(images.train), len(images.test)) == (20, 5)
-
-
-@examples(30)
-@given(st.sampled_from(["PNG", "BMP", "JPEG", "WEBP", "GIF"]), st.data())
-def test_any_damage_to_a_picture_is_read_or_refused_by_name(
-    tmp_path: Path, kind: str, data: st.DataObject
-) -> None:
-    buffer = BytesIO()
-    Image.new("RGB", (32, 32), (7, 100, 200)).save(buffer, kind)
-    content = bytearray(buffer.getvalue())
-    for _ in range(data.draw(st.integers(1, 3))):
-        content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
-    for name in ("a.png", "b.png"):
-        (tmp_path / name).write_bytes(content[: data.draw(st.integers(0, len(content)))])
-    images, refusal = outcome(lambda: load_images(str(tmp_path)))
-    if refusal:
-        assert str(tmp_path) in refusal
-    else:
-        assert images.train.shape == (1, 3, 32, 32)
