@@ -61,11 +61,13 @@ def refusal(ask: Callable[[], object], *facts: object) -> str:
 
 def outcome(ask: Callable[[], Any]) -> tuple[Any, str]:
     """Return what `ask` returns and an empty text, or None and the line of its `UserError`."""
+    answer, refused = None, ""
     try:
-        return ask(), ""
+        answer = ask()
     except UserError as error:
-        assert "\n" not in str(error)
-        return None, str(error)
+        refused = str(error)
+    assert "\n" not in refused
+    return answer, refused
 
 
 def examples(count: int) -> Callable:

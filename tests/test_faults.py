@@ -1,6 +1,5 @@
 """Bad inputs and accidents: each is told in one line, and no number comes of it."""
 
-import dataclasses
 import json
 import os
 import shutil
@@ -10,29 +9,18 @@ from pathlib import Path
 import nbformat
 import pandas as pd
 import pytest
-import torch
 from faults import reseal
-from torch import Tensor, nn
 
 from vqlib import (
-    VAE,
-    VQVAE,
-    Images,
     Run,
     TrainConfig,
     UserError,
-    evaluate,
-    fit,
-    load_images,
-    ssim,
 )
 from vqlib.cli import main
 from vqlib.documents.notebook import export_pdf, run_notebook
 from vqlib.figures import metric_by_batch_size, save_figure
-from vqlib.similarity import ssim_by_protocol
 from vqlib.study import Study, load_runs, load_summary, status, summarise, write_summary
 from vqlib.study import run as studies
-from vqlib.system.checkpoint import read_state
 from vqlib.system.files import sole_writer
 
 pytestmark = pytest.mark.faults
@@ -47,154 +35,6 @@ def refusal(ask: Callable[[], object]) -> str:
     message = str(refused.value)
     assert "\n" not in message
     return message
-
-
-def test_images_of_another_data_set_than_the_config_s_are_refused(
-    few_photos: Images, tmp_path: Path
-) -> None:
-    message = refusal(lambda: fit(TrainConfig(seed=12345), few_photos, tmp_path))
-    assert message.startswith("the images given are 'photos', the config asks for 'cifar10'")
-    assert list(tmp_path.iterdir()) == []
-
-
-# --- numbers -------------------------------------------------------------------------------
-
-GOOD = torch.full((2, 3, 32, 32), 0.5)
-
-
-@pytest.mark.parametrize(
-    ("x", "y", "said"),
-    [
-        (GOOD, GOOD[:1], "got (2, 3, 32, 32) and (1, 3, 32, 32)"),
-        (GOOD, GOOD.flatten(1), "got (2, 3, 32, 32) and (2, 3072)"),
-        (GOOD[:0], GOOD[:0], "got (0, 3, 32, 32) and (0, 3, 32, 32)"),
-        (GOOD, 255 * GOOD, "y has values from 127.5 to 127.5, outside [0, 1]"),
-        (GOOD - 1, GOOD, "x has values from -0.5 to -0.5, outside [0, 1]"),
-        (GOOD, GOOD * torch.nan, "y has values from nan to nan, outside [0, 1]"),
-        (GOOD, GOOD * torch.inf, "y has values from inf to inf, outside [0, 1]"),
-        (GOOD.numpy(), GOOD, "x must be a torch tensor, got ndarray"),
-    ],
-)
-def test_metrics_refuse_what_gives_no_figure(x: Tensor, y: Tensor, said: str) -> None:
-    for metric in (ssim, ssim_by_protocol):
-        assert said in refusal(lambda metric=metric: metric(x, y))
-
-
-@pytest.mark.parametrize("data_range", [0.0, -1.0, float("nan"), float("inf")])
-def test_a_range_that_is_none_is_refused(data_range: float) -> None:
-    message = refusal(lambda: ssim(GOOD, GOOD, data_range))
-    assert message == f"data_range must be a finite number above 0, got {data_range:g}"
-
-
-class Answering(nn.Module):
-    """A model whose reconstructions are what it is told."""
-
-    def __init__(self, answer: Callable[[Tensor], Tensor]):
-        super().__init__()
-        self.scale = nn.Parameter(torch.ones(1))
-        self.answer = answer
-
-    def codes(self, x: Tensor) -> None:
-        return None
-
-    def reconstruct(self, x: Tensor) -> Tensor:
-        return self.answer(x)
-
-
-@pytest.mark.parametrize(
-    ("answer", "said"),
-    [
-        (lambda x: x * torch.nan, "y has values from nan to nan, outside [0, 1]"),
-        (lambda x: x - 2, "outside [0, 1]"),
-        (lambda x: 255 * x, "outside [0, 1]"),
-        (lambda x: x[:1], "expected two batches (B, C, H, W) of one shape, got (4, 3, 32, 32)"),
-        (lambda x: x[:, :1], "got (4, 3, 32, 32) and (4, 1, 32, 32)"),
-    ],
-)
-def test_reconstructions_that_are_no_images_are_not_evaluated(
-    few_photos: Images, answer: Callable[[Tensor], Tensor], said: str
-) -> None:
-    model = Answering(answer)
-    assert said in refusal(lambda: evaluate(model, few_photos.test[:4], few_photos.variance))
-
-
-@pytest.mark.parametrize(
-    ("images", "variance", "said"),
-    [
-        (GOOD, 0.06, "test images must be uint8 (N, 3, 32, 32), got float32 (2, 3, 32, 32)"),
-        (GOOD.byte()[:0], 0.06, "got uint8 (0, 3, 32, 32)"),
-        (GOOD.byte()[..., :28], 0.06, "got uint8 (2, 3, 32, 28)"),
-        (GOOD.byte(), 0.0, "data_variance must be a finite number above 0, got 0.0"),
-        (GOOD.byte(), float("nan"), "data_variance must be a finite number above 0, got nan"),
-        (GOOD.byte(), -0.06, "data_variance must be a finite number above 0, got -0.06"),
-    ],
-)
-def test_evaluate_refuses_what_gives_no_figure(images: Tensor, variance: float, said: str) -> None:
-    assert said in refusal(lambda: evaluate(Answering(lambda x: x), images, variance))
-
-
-@pytest.mark.parametrize("model", [VAE, VQVAE])
-def test_loss_that_is_not_finite_names_epoch_step_and_the_last_good_state(
-    few_photos: Images,
-    small_config: MakeConfig,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    model: type[nn.Module],
-) -> None:
-    loss, calls = model.loss, iter(range(1, 10**6))
-
-    def breaking(self: nn.Module, x: Tensor) -> dict[str, Tensor]:
-        terms = loss(self, x)
-        return {**terms, "loss": terms["loss"] * torch.nan} if next(calls) == 11 else terms
-
-    monkeypatch.setattr(model, "loss", breaking)
-    config = small_config(model.__name__.lower())
-    message = refusal(lambda: fit(config, few_photos, tmp_path))
-    state = tmp_path / config.run_name / "resume.pt"
-    assert message == (
-        f"{config.run_name}: loss not finite at epoch 3, step 3; {state} holds the state after "
-        "epoch 2. Try a lower learning rate."
-    )
-    assert len(read_state(state)["history"]) == 2
-
-
-def test_loss_that_is_not_finite_in_the_first_epoch_says_that_nothing_is_kept(
-    few_photos: Images, small_config: MakeConfig, tmp_path: Path
-) -> None:
-    config = small_config("vae", learning_rate=1e20)
-    assert "no epoch is kept. Try a lower" in refusal(lambda: fit(config, few_photos, tmp_path))
-
-
-def test_a_collapsed_codebook_is_told_while_training_in_the_history_and_ever_after(
-    few_photos: Images,
-    small_config: MakeConfig,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    """All images get the same code in the second epoch."""
-    codes, config, epochs = VQVAE.codes, small_config("vqvae"), iter(range(1, 10**6))
-    scattered = torch.arange(64).view(8, 8) % 32
-
-    def collapsing(self: VQVAE, x: Tensor) -> Tensor:
-        one = next(epochs) == 2
-        return (0 if one else 1) * scattered.expand(len(x), 8, 8)
-
-    monkeypatch.setattr(VQVAE, "codes", collapsing)
-    run = fit(config, few_photos, tmp_path)
-    assert run.history["collapsed"].tolist() == [False, True, False]
-    warning = (
-        f"WARNING: {config.run_name}: the codebook collapsed, perplexity was below 2 on the test "
-        "images in epoch 2: try more epochs"
-    )
-    assert capsys.readouterr().out.count(warning) == 1
-    monkeypatch.setattr(VQVAE, "codes", codes)
-    fit(config, few_photos, tmp_path)
-    assert capsys.readouterr().out.count(warning) == 1
-
-
-def test_a_vae_has_no_codebook_to_collapse(small_runs: dict[str, Run]) -> None:
-    assert small_runs["vae"].history["collapsed"].isna().all()
 
 
 # --- notebooks -----------------------------------------------------------------------------
@@ -398,15 +238,6 @@ def test_runs_that_are_not_finished_are_named_when_they_are_left_out(
     (mine.folder / mine.run_names[0] / "history.csv").unlink()
     assert list(load_summary(mine.folder)["run"]) == mine.run_names[1:]
     assert f"not finished, left out: {mine.run_names[0]}\n" in capsys.readouterr().out
-
-
-def test_images_of_another_limit_than_the_config_s_are_refused(
-    photos: Images, small_config: MakeConfig, tmp_path: Path
-) -> None:
-    config = dataclasses.replace(small_config("vae"), limit=64)
-    message = refusal(lambda: fit(config, load_images("photos", 32), tmp_path))
-    assert "the images given are limit 32, the config asks for limit 64" in message
-    assert not (tmp_path / config.run_name).exists()
 
 
 MIXES: dict[str, tuple[dict[str, object], dict[str, object], str]] = {

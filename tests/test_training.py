@@ -1,27 +1,27 @@
 """Training: it learns, it can be repeated, and it can be interrupted anywhere."""
 
+import math
 import shutil
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from conftest import MakeConfig, refusal
+from faults import flip_a_bit
 from torch import Tensor, nn
 
 import vqlib.evaluation
 import vqlib.training
-from vqlib import VAE, VQVAE, Images, Run, TrainConfig, UserError, evaluate, fit
-from vqlib.models import build_model
+from vqlib import VQVAE, Images, Run, TrainConfig, evaluate, fit
+from vqlib.models import MODELS, build_model
+from vqlib.quantizer import COLLAPSED
+from vqlib.system.checkpoint import read_state
 
-MODELS = ("vae", "vqvae")
-CLASSES = {"vae": VAE, "vqvae": VQVAE}
-TERMS = {
-    "vae": ["loss", "reconstruction", "kl"],
-    "vqvae": ["loss", "reconstruction", "commitment"],
-}
-MakeConfig = Callable[..., TrainConfig]
+Output = pytest.CaptureFixture[str]
 
 
 def wrap_loss(
@@ -29,18 +29,18 @@ def wrap_loss(
     model: str,
     wrapper: Callable[[int, Tensor, dict[str, Tensor]], dict[str, Tensor] | None],
 ) -> None:
-    """Calls `wrapper(step, x, terms)` after each computation of the loss, steps from 1."""
-    loss, calls = CLASSES[model].loss, iter(range(1, 10**6))
+    """Call `wrapper(step, x, terms)` after each computation of the loss, with steps from 1."""
+    loss, calls = MODELS[model].loss, iter(range(1, 10**6))
 
     def wrapped(self: nn.Module, x: Tensor) -> dict[str, Tensor]:
         step, terms = next(calls), loss(self, x)
         return wrapper(step, x, terms) or terms
 
-    monkeypatch.setattr(CLASSES[model], "loss", wrapped)
+    monkeypatch.setattr(MODELS[model], "loss", wrapped)
 
 
 def interrupt_at(monkeypatch: pytest.MonkeyPatch, model: str, step: int) -> None:
-    """As if Ctrl-C were pressed in that step."""
+    """Press Ctrl-C in a step."""
 
     def interrupt(current: int, _x: Tensor, _terms: dict[str, Tensor]) -> None:
         if current == step:
@@ -50,7 +50,7 @@ def interrupt_at(monkeypatch: pytest.MonkeyPatch, model: str, step: int) -> None
 
 
 def assert_same_run(run: Run, other: Run) -> None:
-    """Bit for bit, but for the time it took."""
+    """Compare two runs bit for bit, but for the time they took."""
     weights, others = run.model.state_dict(), other.model.state_dict()
     assert weights.keys() == others.keys()
     for name, value in weights.items():
@@ -68,7 +68,7 @@ def assert_same_run(run: Run, other: Run) -> None:
 def test_training_reduces_the_error(
     photos: Images, small_config: MakeConfig, tmp_path: Path, model: str
 ) -> None:
-    """Below half of what an image of the mean colour has (1), and below an untrained model's."""
+    # below half of what an image of the mean colour has (1), and below an untrained model's
     images = Images("photos", photos.train[:512], photos.test[:64])
     values = {"epochs": 5, "batch_size": 16, "learning_rate": 2e-3}
     if model == "vqvae":
@@ -86,20 +86,19 @@ def test_training_reduces_the_error(
 
 
 @pytest.mark.parametrize("model", MODELS)
-def test_same_seed_gives_the_same_run(
+def test_the_same_seed_gives_the_same_run(
     few_photos: Images,
     small_config: MakeConfig,
     small_runs: dict[str, Run],
     tmp_path: Path,
     model: str,
 ) -> None:
-    """Whatever the caller's random state."""
-    torch.manual_seed(12345)
+    torch.manual_seed(12345)  # whatever the caller's random state
     assert_same_run(fit(small_config(model), few_photos, tmp_path), small_runs[model])
 
 
 @pytest.mark.parametrize("model", MODELS)
-def test_other_seed_gives_another_run(
+def test_another_seed_gives_another_run(
     few_photos: Images,
     small_config: MakeConfig,
     small_runs: dict[str, Run],
@@ -113,7 +112,7 @@ def test_other_seed_gives_another_run(
 
 
 @pytest.mark.parametrize("model", MODELS)
-def test_caller_s_random_state_is_left_alone(
+def test_the_caller_s_random_state_is_left_alone(
     few_photos: Images, small_config: MakeConfig, tmp_path: Path, model: str
 ) -> None:
     torch.manual_seed(7)
@@ -136,7 +135,7 @@ def test_every_image_is_seen_once_an_epoch_in_a_new_order(
     monkeypatch: pytest.MonkeyPatch,
     model: str,
 ) -> None:
-    """The last batch, of 4 images where the others have 32, is used as well."""
+    # the last batch, of 4 images while the others have 32, is used as well
     batches: list[Tensor] = []
     wrap_loss(monkeypatch, model, lambda _step, x, _terms: batches.append(x.clone()))
     run = fit(small_config(model), few_photos, tmp_path)
@@ -152,7 +151,7 @@ def test_every_image_is_seen_once_an_epoch_in_a_new_order(
     assert epochs[0] != epochs[1] != epochs[2] != epochs[0]
 
 
-def test_batch_larger_than_the_data_is_one_step(
+def test_a_batch_larger_than_the_data_is_one_step(
     few_photos: Images, small_config: MakeConfig, tmp_path: Path
 ) -> None:
     run = fit(small_config("vqvae", batch_size=1000, epochs=2), few_photos, tmp_path)
@@ -160,14 +159,14 @@ def test_batch_larger_than_the_data_is_one_step(
 
 
 @pytest.mark.parametrize("model", MODELS)
-def test_history_holds_the_means_over_the_images(
+def test_the_history_holds_the_means_over_the_images(
     few_photos: Images,
     small_config: MakeConfig,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     model: str,
 ) -> None:
-    """Not over the steps: an image in the small last batch weighs as much as any other."""
+    # not over the steps: an image in the small last batch weighs as much as any other
     seen: list[tuple[int, dict[str, float]]] = []
 
     def record(_step: int, x: Tensor, terms: dict[str, Tensor]) -> None:
@@ -178,7 +177,7 @@ def test_history_holds_the_means_over_the_images(
     assert len(history) == 2
     for epoch, steps in enumerate((seen[:4], seen[4:])):
         weights = [images for images, _terms in steps]
-        for name in TERMS[model]:
+        for name in steps[0][1]:
             values = [terms[name] for _images, terms in steps]
             expected = np.average(values, weights=weights)
             assert abs(expected / np.mean(values) - 1) > 1e-5  # the two means can be told apart
@@ -186,26 +185,67 @@ def test_history_holds_the_means_over_the_images(
 
 
 @pytest.mark.parametrize("model", MODELS)
-def test_history_columns(small_runs: dict[str, Run], model: str) -> None:
-    history = small_runs[model].history
-    assert list(history) == [
+def test_the_history_has_loss_terms_and_test_figures_of_each_epoch(
+    small_runs: dict[str, Run], few_photos: Images, model: str
+) -> None:
+    run = small_runs[model]
+    terms = run.model.loss(few_photos.test[:2])
+    assert list(run.history) == [
         *("epoch", "steps", "seconds"),
-        *TERMS[model],
-        *("test_nmse", "perplexity", "codes_used", "collapsed"),
+        *terms,
+        *run.model.test_figures(few_photos.test[:2]),
     ]
-    assert history["epoch"].tolist() == [1, 2, 3]
-    assert history["steps"].tolist() == [4, 8, 12]
-    assert (history["seconds"] > 0).all()
-    assert history["perplexity"].isna().all() == (model == "vae")
+    assert run.history["epoch"].tolist() == [1, 2, 3]
+    assert run.history["steps"].tolist() == [4, 8, 12]
+    assert (run.history["seconds"] > 0).all()
+
+
+def test_a_vae_has_no_codebook_to_collapse(small_runs: dict[str, Run]) -> None:
+    history = small_runs["vae"].history
+    assert history[["perplexity", "codes_used", "collapsed"]].isna().all(axis=None)
 
 
 @pytest.mark.parametrize("model", MODELS)
-def test_last_epoch_s_test_error_is_that_of_the_trained_model(
+def test_the_last_epoch_s_test_error_is_that_of_the_trained_model(
     small_runs: dict[str, Run], model: str
 ) -> None:
-    """But for the float16 in which the weights are stored."""
-    run = small_runs[model]
+    run = small_runs[model]  # but for the float16 in which its weights are stored
     assert run.history["test_nmse"].iloc[-1] == pytest.approx(run.evaluation["test_nmse"], rel=1e-3)
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize(
+    ("model", "values", "count"),
+    [
+        ("vae", {"batch_size": 1}, 1),
+        ("vae", {"latent_dim": 1, "batch_size": 3}, 7),
+        ("vqvae", {"batch_size": 1}, 1),
+        ("vqvae", {"num_embeddings": 1, "batch_size": 4}, 9),
+        ("vqvae", {"embedding_dim": 1, "batch_size": 10**6}, 9),
+        ("vqvae", {"num_embeddings": 1, "embedding_dim": 1, "decay": 0.0, "batch_size": 5}, 6),
+        ("vqvae", {"num_hiddens": 2, "num_residual_hiddens": 1, "num_residual_layers": 0}, 2),
+    ],
+)
+def test_the_smallest_models_and_data_can_be_trained(
+    photos: Images,
+    small_config: MakeConfig,
+    tmp_path: Path,
+    capsys: Output,
+    model: str,
+    values: dict[str, float],
+    count: int,
+) -> None:
+    # one image, K = 1, D = 1, batches that do not divide the data or that are larger than it
+    images = Images("photos", photos.train[:count], photos.test[:1])
+    run = fit(small_config(model, epochs=2, **values), images, tmp_path)
+    steps = math.ceil(count / run.config.batch_size)
+    assert run.history["steps"].tolist() == [steps, 2 * steps]
+    assert np.isfinite(run.history["loss"]).all()
+    assert math.isfinite(run.evaluation["test_ssim"])
+    assert run.evaluation["n_test"] == 1
+    if run.config.num_embeddings == 1:  # it cannot collapse
+        assert run.evaluation["perplexity"] == pytest.approx(1)
+        assert "WARNING" not in capsys.readouterr().out
 
 
 # --- it can be interrupted -------------------------------------------------------------------
@@ -214,13 +254,13 @@ def test_last_epoch_s_test_error_is_that_of_the_trained_model(
 @pytest.mark.faults
 @pytest.mark.parametrize("model", MODELS)
 @pytest.mark.parametrize("step", [3, 5, 12], ids=["epoch 1", "epoch 2", "last step"])
-def test_interrupted_run_goes_on_as_if_it_had_not_been(
+def test_an_interrupted_run_goes_on_as_if_it_had_not_been(
     few_photos: Images,
     small_config: MakeConfig,
     small_runs: dict[str, Run],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    capsys: Output,
     model: str,
     step: int,
 ) -> None:
@@ -238,14 +278,13 @@ def test_interrupted_run_goes_on_as_if_it_had_not_been(
 
 
 @pytest.mark.faults
-def test_interrupted_after_the_last_epoch(
+def test_interrupted_before_its_evaluation_a_run_trains_no_step_again(
     few_photos: Images,
     small_config: MakeConfig,
     small_runs: dict[str, Run],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Only the evaluation is left to do: no step is trained again."""
     config = small_config("vqvae")
 
     def interrupt(*_args: object) -> None:
@@ -263,13 +302,13 @@ def test_interrupted_after_the_last_epoch(
 
 @pytest.mark.faults
 @pytest.mark.parametrize("damaged", [1, 2], ids=["last state", "both states"])
-def test_damaged_state_costs_an_epoch_not_the_run(
+def test_a_damaged_state_costs_an_epoch_not_the_run(
     few_photos: Images,
     small_config: MakeConfig,
     small_runs: dict[str, Run],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    capsys: Output,
     damaged: int,
 ) -> None:
     config = small_config("vqvae")
@@ -278,10 +317,7 @@ def test_damaged_state_costs_an_epoch_not_the_run(
         with pytest.raises(KeyboardInterrupt):
             fit(config, few_photos, tmp_path)
     for name in ("resume.pt", "resume.previous")[:damaged]:
-        path = tmp_path / config.run_name / name
-        content = bytearray(path.read_bytes())
-        content[len(content) // 2] ^= 1
-        path.write_bytes(content)
+        flip_a_bit(tmp_path / config.run_name / name)
     capsys.readouterr()
     resumed = fit(config, few_photos, tmp_path)
     said = capsys.readouterr().out
@@ -291,7 +327,7 @@ def test_damaged_state_costs_an_epoch_not_the_run(
 
 
 @pytest.mark.faults
-def test_run_begun_with_other_images_is_refused(
+def test_a_run_begun_with_other_images_is_refused(
     few_photos: Images, small_config: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = small_config("vqvae")
@@ -300,23 +336,21 @@ def test_run_begun_with_other_images_is_refused(
         with pytest.raises(KeyboardInterrupt):
             fit(config, few_photos, tmp_path)
     others = Images("photos", few_photos.train.flip(3), few_photos.test)
-    with pytest.raises(UserError, match="other images") as refused:
-        fit(config, others, tmp_path)
-    assert config.run_name in str(refused.value)
+    refusal(lambda: fit(config, others, tmp_path), config.run_name, "other images")
 
 
 # --- what is there already -------------------------------------------------------------------
 
 
-def test_finished_run_is_not_trained_again(
+def test_a_finished_run_is_not_trained_again(
     few_photos: Images,
     small_config: MakeConfig,
     small_runs: dict[str, Run],
     monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    capsys: Output,
 ) -> None:
     run = small_runs["vae"]
-    monkeypatch.setattr(VAE, "loss", None)
+    monkeypatch.setattr(MODELS["vae"], "loss", None)
     before = {path: path.stat().st_mtime_ns for path in run.folder.iterdir()}
     again = fit(small_config("vae"), few_photos, run.folder.parent)
     assert again.folder == run.folder
@@ -326,15 +360,15 @@ def test_finished_run_is_not_trained_again(
 
 @pytest.fixture
 def shipped(small_runs: dict[str, Run], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
-    """A VAE that is shipped with the project."""
+    """Ship a VAE with the project, and return it."""
     folder = small_runs["vae"].folder
     shutil.copytree(folder, tmp_path / "shipped" / folder.name)
     monkeypatch.setattr(vqlib.training, "SHIPPED", tmp_path / "shipped")
     return small_runs["vae"]
 
 
-def test_shipped_run_is_found(
-    shipped: Run, few_photos: Images, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_a_shipped_run_is_found(
+    shipped: Run, few_photos: Images, tmp_path: Path, capsys: Output
 ) -> None:
     run = fit(shipped.config, few_photos, tmp_path / "mine")
     assert run.folder == tmp_path / "shipped" / shipped.config.run_name
@@ -343,8 +377,8 @@ def test_shipped_run_is_found(
     assert_same_run(run, shipped)
 
 
-def test_shipped_run_is_trained_anew_on_demand(
-    shipped: Run, few_photos: Images, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_a_shipped_run_is_trained_again_on_demand(
+    shipped: Run, few_photos: Images, tmp_path: Path, capsys: Output
 ) -> None:
     run = fit(shipped.config, few_photos, tmp_path / "mine", retrain=True)
     assert run.folder == tmp_path / "mine" / shipped.config.run_name
@@ -352,7 +386,7 @@ def test_shipped_run_is_trained_anew_on_demand(
     assert_same_run(run, shipped)
 
 
-def test_run_shipped_without_weights_is_trained(
+def test_a_run_shipped_without_weights_is_trained(
     shipped: Run, few_photos: Images, tmp_path: Path
 ) -> None:
     (tmp_path / "shipped" / shipped.config.run_name / "weights.safetensors").unlink()
@@ -361,10 +395,10 @@ def test_run_shipped_without_weights_is_trained(
     assert run.model
 
 
-def test_shipped_run_of_another_config_is_not_taken(
+def test_a_shipped_run_of_another_config_is_not_taken(
     shipped: Run, few_photos: Images, tmp_path: Path
 ) -> None:
-    """Were its folder misnamed, the config in it would tell."""
+    # if its folder is misnamed, the config in it tells
     wanted = TrainConfig.from_dict({**shipped.config.to_dict(), "epochs": 1})
     (tmp_path / "shipped" / shipped.config.run_name).rename(tmp_path / "shipped" / wanted.run_name)
     run = fit(wanted, few_photos, tmp_path / "mine")
@@ -373,26 +407,69 @@ def test_shipped_run_of_another_config_is_not_taken(
 
 
 @pytest.mark.faults
-def test_folder_of_another_config_is_refused(
+def test_a_folder_of_another_config_is_refused(
     small_runs: dict[str, Run], few_photos: Images, tmp_path: Path
 ) -> None:
     wanted = TrainConfig.from_dict({**small_runs["vae"].config.to_dict(), "beta": 0.5})
     folder = tmp_path / wanted.run_name
     shutil.copytree(small_runs["vae"].folder, folder)
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
-    with pytest.raises(UserError, match=r"beta 1\.0 there, 0\.5 here") as refused:
-        fit(wanted, few_photos, tmp_path)
-    assert str(folder) in str(refused.value)
+    refusal(lambda: fit(wanted, few_photos, tmp_path), folder, "beta 1.0 there, 0.5 here")
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
 
 
-# --- what goes wrong -------------------------------------------------------------------------
+# --- what cannot be trained ------------------------------------------------------------------
+
+
+@pytest.mark.faults
+def test_images_of_another_data_set_than_the_config_s_are_refused(
+    few_photos: Images, tmp_path: Path
+) -> None:
+    refusal(lambda: fit(TrainConfig(seed=12345), few_photos, tmp_path), "'photos'", "'cifar10'")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.faults
+def test_images_of_another_limit_than_the_config_s_are_refused(
+    few_photos: Images, small_config: MakeConfig, tmp_path: Path
+) -> None:
+    config = small_config("vae", limit=64)
+    limited = Images("photos", few_photos.train[:32], few_photos.test[:32], limit=32)
+    refusal(lambda: fit(config, limited, tmp_path), "limit 32", "limit 64")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.faults
+def test_images_all_alike_are_refused(small_config: MakeConfig, tmp_path: Path) -> None:
+    grey = torch.full((10, 3, 32, 32), 7, dtype=torch.uint8)
+    images = Images("photos", grey, grey)
+    refusal(lambda: fit(small_config("vae"), images, tmp_path), "photos", "nothing to learn")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.faults
+def test_an_unknown_device_is_refused_with_the_known_ones(
+    few_photos: Images, small_config: MakeConfig, tmp_path: Path
+) -> None:
+    ask = partial(fit, small_config("vae"), few_photos, tmp_path, device="tpu")
+    refusal(ask, "unknown device 'tpu'", "auto", "cpu", "cuda")
+
+
+@pytest.mark.faults
+def test_an_absent_gpu_is_told(
+    few_photos: Images, small_config: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    refusal(partial(fit, small_config("vae"), few_photos, tmp_path, device="cuda"), "no GPU")
+
+
+# --- losses and codebooks that go wrong ------------------------------------------------------
 
 
 @pytest.mark.faults
 @pytest.mark.parametrize("model", MODELS)
-@pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_loss_that_is_not_finite_stops_the_run(
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_a_loss_that_is_not_finite_names_epoch_step_and_the_last_good_state(
     few_photos: Images,
     small_config: MakeConfig,
     tmp_path: Path,
@@ -400,70 +477,70 @@ def test_loss_that_is_not_finite_stops_the_run(
     model: str,
     value: float,
 ) -> None:
-    """It names the first bad step, and the run can go on from the epoch before."""
     config = small_config(model)
+    state = tmp_path / config.run_name / "resume.pt"
 
     def break_from(step: int, _x: Tensor, terms: dict[str, Tensor]) -> dict[str, Tensor] | None:
-        return {**terms, "loss": terms["loss"] * value} if step >= 6 else None
+        return {**terms, "loss": terms["loss"] * value} if step >= 11 else None
 
     with monkeypatch.context() as patched:
         wrap_loss(patched, model, break_from)
-        with pytest.raises(UserError) as refused:
-            fit(config, few_photos, tmp_path)
-    message = str(refused.value)
-    assert "\n" not in message
-    assert "epoch 2, step 2;" in message
-    assert config.run_name in message
+        facts = (config.run_name, "epoch 3, step 3;", f"{state} holds", "epoch 2.", "learning rate")
+        refusal(lambda: fit(config, few_photos, tmp_path), *facts)
+    kept = read_state(state)
+    assert kept is not None
+    assert len(kept["history"]) == 2
     resumed = fit(config, few_photos, tmp_path)
     assert np.isfinite(resumed.history["loss"]).all()
 
 
 @pytest.mark.faults
 @pytest.mark.parametrize("model", MODELS)
-def test_learning_rate_far_too_high_is_told(
+def test_a_learning_rate_far_too_high_is_told_in_the_first_epoch(
     few_photos: Images, small_config: MakeConfig, tmp_path: Path, model: str
 ) -> None:
-    with pytest.raises(UserError, match=r"epoch 1, step \d.*lower learning rate"):
-        fit(small_config(model, learning_rate=1e20), few_photos, tmp_path)
+    config = small_config(model, learning_rate=1e20)
+    facts = (config.run_name, "epoch 1, step", "no epoch is kept", "lower learning rate")
+    refusal(lambda: fit(config, few_photos, tmp_path), *facts)
 
 
 @pytest.mark.faults
 @pytest.mark.parametrize("model", MODELS)
-def test_model_broken_by_an_epoch_s_last_step_is_told(
+def test_a_model_broken_by_the_last_step_of_an_epoch_is_told(
     few_photos: Images, small_config: MakeConfig, tmp_path: Path, model: str
 ) -> None:
-    """The loss, computed before that step, is still finite; the test error is not."""
+    # the loss, computed before that step, is still finite; the test error is not
     config = small_config(model, learning_rate=1e30, batch_size=100, epochs=1)
-    with pytest.raises(UserError, match=r"epoch 1\b.*lower learning rate") as refused:
-        fit(config, few_photos, tmp_path)
-    assert config.run_name in str(refused.value)
+    facts = (config.run_name, "epoch 1", "step 1", "lower learning rate")
+    refusal(lambda: fit(config, few_photos, tmp_path), *facts)
     assert not (tmp_path / config.run_name / "resume.pt").exists()  # nothing to resume from
 
 
 @pytest.mark.faults
-def test_images_all_alike_are_refused(small_config: MakeConfig, tmp_path: Path) -> None:
-    grey = torch.full((10, 3, 32, 32), 7, dtype=torch.uint8)
-    images = Images("photos", grey, grey)
-    with pytest.raises(UserError, match="nothing to learn"):
-        fit(small_config("vae"), images, tmp_path / "runs")
-    assert not (tmp_path / "runs").exists()
-
-
-@pytest.mark.faults
-def test_unknown_device_is_refused(
-    few_photos: Images, small_config: MakeConfig, tmp_path: Path
+def test_a_collapsed_codebook_is_told_while_training_in_the_history_and_ever_after(
+    few_photos: Images,
+    small_config: MakeConfig,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: Output,
 ) -> None:
-    with pytest.raises(UserError, match="unknown device 'tpu': choose auto, cpu or cuda"):
-        fit(small_config("vae"), few_photos, tmp_path, device="tpu")
+    config, epochs = small_config("vqvae"), iter(range(1, 10**6))
+    scattered = torch.arange(64).view(8, 8) % 32
 
+    def collapsing(_model: VQVAE, x: Tensor) -> Tensor:
+        one = next(epochs) == 2  # all images get the same code in the second epoch
+        return (0 if one else 1) * scattered.expand(len(x), 8, 8)
 
-@pytest.mark.faults
-def test_absent_gpu_is_told(
-    few_photos: Images, small_config: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.raises(UserError, match="no GPU"):
-        fit(small_config("vae"), few_photos, tmp_path, device="cuda")
+    with monkeypatch.context() as patched:
+        patched.setattr(VQVAE, "codes", collapsing)
+        run = fit(config, few_photos, tmp_path)
+    assert run.history["collapsed"].tolist() == [False, True, False]
+    during = capsys.readouterr().out
+    fit(config, few_photos, tmp_path)
+    for printed in (during, capsys.readouterr().out):
+        (line,) = [line for line in printed.splitlines() if line.startswith("WARNING")]
+        for fact in (config.run_name, f"below {COLLAPSED}", "epoch 2:"):
+            assert fact in line
 
 
 # --- precision -------------------------------------------------------------------------------
