@@ -6,7 +6,6 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-import nbformat
 import pandas as pd
 import pytest
 from faults import reseal
@@ -17,9 +16,8 @@ from vqlib import (
     UserError,
 )
 from vqlib.cli import main
-from vqlib.documents.notebook import export_pdf, run_notebook
 from vqlib.figures import metric_by_batch_size, save_figure
-from vqlib.study import Study, load_runs, load_summary, status, summarise, write_summary
+from vqlib.study import Study, load_runs, load_summary, summarise, write_summary
 from vqlib.study import run as studies
 from vqlib.system.files import sole_writer
 
@@ -35,141 +33,6 @@ def refusal(ask: Callable[[], object]) -> str:
     message = str(refused.value)
     assert "\n" not in message
     return message
-
-
-# --- notebooks -----------------------------------------------------------------------------
-
-
-@pytest.fixture
-def notebook(tmp_path: Path) -> Callable[..., Path]:
-    """Write a notebook of a title, a parameters cell and others, and return its path."""
-    parameters = (
-        "size: int = 1\nrate: float = 1e-3\nlimit: int = None\nplain = 2\n"
-        "name: str = 'x'\nflag: bool = False"
-    )
-
-    def write(*sources: str) -> Path:
-        cells = [nbformat.v4.new_markdown_cell("# Title")]
-        cells += [nbformat.v4.new_code_cell(source) for source in (parameters, *sources)]
-        cells[1].metadata["tags"] = ["parameters"]
-        content = nbformat.v4.new_notebook(cells=cells)
-        content.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3"}
-        content.metadata["language_info"] = {"name": "python"}
-        nbformat.write(content, tmp_path / "some.ipynb")
-        return tmp_path / "some.ipynb"
-
-    return write
-
-
-@pytest.mark.parametrize(
-    ("name", "value", "facts"),
-    [
-        *(("size", value, ["whole number", repr(value)]) for value in
-          ("true", "1e-3", 2.5, True, "none")),
-        ("limit", "few", ["whole number", "'few'"]),
-        ("plain", "many", ["whole number", "'many'"]),
-        ("rate", "fast", ["number", "'fast'"]),
-        ("rate", "nan", ["number", "'nan'"]),
-        ("name", 3, ["text", "3"]),
-        ("flag", "maybe", ["true or false", "'maybe'"]),
-        ("flag", 1, ["true or false", "1"]),
-        ("sise", 1, ["size, rate, limit, plain, name, flag"]),
-    ],
-)  # fmt: skip
-def test_mistyped_parameter_is_refused_before_anything_runs(
-    notebook: Callable[..., Path], tmp_path: Path, name: str, value: object, facts: list[str]
-) -> None:
-    source = notebook("1")
-    message = refusal(lambda: run_notebook(source, tmp_path / "out.ipynb", {name: value}))
-    assert [fact for fact in ("some.ipynb", name, *facts) if fact not in message] == []
-    assert [path.name for path in tmp_path.iterdir()] == ["some.ipynb"]
-
-
-def test_text_becomes_the_type_that_the_notebook_gives(
-    notebook: Callable[..., Path], tmp_path: Path
-) -> None:
-    """Every value on a command line is text."""
-    text = {"size": "256", "rate": "1e-3", "limit": "none", "plain": "7", "name": "7",
-            "flag": "true"}  # fmt: skip
-    arguments = [argument for pair in text.items() for argument in ("-p", *pair)]
-    output = tmp_path / "out.ipynb"
-    source = notebook("print([size, rate, limit, plain, name, flag])")
-    main(["notebook", str(source), str(output), *arguments])
-    printed = nbformat.read(output, 4).cells[-1].outputs[0].text
-    assert printed == "[256, 0.001, None, 7, '7', True]\n"
-
-
-@pytest.mark.parametrize(
-    ("source", "cause"),
-    [
-        ("import os; os._exit(1)", "kernel died"),
-        ("import time; time.sleep(60)", "5 s"),
-        ("import sys; sys.exit()", "failed"),
-        ("raise ValueError('first\\nsecond')", "ValueError: first"),
-    ],
-)
-def test_notebook_that_stops_names_cell_and_cause_and_is_no_result(
-    notebook: Callable[..., Path], tmp_path: Path, source: str, cause: str
-) -> None:
-    output, path = tmp_path / "out.ipynb", notebook("1", source, "2")
-    failed, pdf = tmp_path / "out.failed.ipynb", tmp_path / "out.pdf"
-    message = refusal(lambda: run_notebook(path, output, {"size": 2}, timeout=5))
-    facts = ("some.ipynb for out", "cell 4", cause, str(failed))
-    assert [fact for fact in facts if fact not in message] == []
-    assert not output.exists()
-    assert f"{failed} did not run to its end: cell" in refusal(lambda: export_pdf(failed, pdf))
-    assert not pdf.exists()
-
-
-def test_notebook_that_has_not_run_makes_no_pdf(
-    notebook: Callable[..., Path], tmp_path: Path
-) -> None:
-    source = notebook("1")
-    message = refusal(lambda: export_pdf(source, tmp_path / "out.pdf"))
-    assert [fact for fact in (str(source), "cell 2", "not run") if fact not in message] == []
-
-
-@pytest.mark.parametrize(
-    ("error", "facts"),
-    [
-        ("NoSuchKernel", ["some.ipynb", "'python3'", "install ipykernel"]),
-        ("RuntimeError", ["some.ipynb", "no answer in 60 seconds"]),
-        ("OSError", ["out.failed.ipynb", "No space left on device"]),
-    ],
-)
-def test_notebook_that_cannot_be_begun_or_stored_is_told(
-    notebook: Callable[..., Path],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    error: str,
-    facts: list[str],
-) -> None:
-    import papermill
-    from jupyter_client.kernelspec import NoSuchKernel
-
-    errors = {
-        "NoSuchKernel": NoSuchKernel("python3"),
-        "RuntimeError": RuntimeError("no answer in 60 seconds"),
-        "OSError": OSError(28, "No space left on device"),
-    }
-
-    def fail(*_args: object, **_options: object) -> None:
-        raise errors[error]
-
-    source = notebook("1")
-    monkeypatch.setattr(papermill, "execute_notebook", fail)
-    message = refusal(lambda: run_notebook(source, tmp_path / "out.ipynb", {}))
-    assert [fact for fact in facts if fact not in message] == []
-    assert not (tmp_path / "out.ipynb").exists()
-
-
-def test_a_notebook_is_not_written_over_by_its_own_output(
-    notebook: Callable[..., Path], tmp_path: Path
-) -> None:
-    source = notebook("1")
-    before = source.read_bytes()
-    assert f"overwrite the notebook {source}" in refusal(lambda: run_notebook(source, source, {}))
-    assert source.read_bytes() == before
 
 
 # --- studies -------------------------------------------------------------------------------
@@ -371,27 +234,6 @@ def test_a_figure_that_cannot_be_stored_leaves_the_one_before(
     message = refusal(lambda: save_figure(metric_by_batch_size(summary), tmp_path, "figure"))
     assert message == f"{tmp_path / 'figure.png'} cannot be written: No space left on device"
     assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
-
-
-@pytest.mark.parametrize("content", ["[]", "{}", "3", '{"pid": 1', '{"pid": "1", "host": 3}'])
-def test_damaged_progress_is_passed_over(tmp_path: Path, content: str) -> None:
-    (tmp_path / "run").mkdir()
-    (tmp_path / "run" / "progress.json").write_text(content)
-    assert status.runs_under_way(tmp_path) == {}
-
-
-@pytest.mark.parametrize("seconds", [0, -1])
-def test_no_time_at_all_for_a_cell_is_refused(tmp_path: Path, seconds: int) -> None:
-    source = studies.NOTEBOOKS["vae"]
-    message = refusal(lambda: run_notebook(source, tmp_path / "out.ipynb", {}, seconds))
-    assert [fact for fact in ("timeout", f"got {seconds}") if fact not in message] == []
-
-
-def test_a_failed_notebook_is_not_lost_when_it_is_run_again(tmp_path: Path) -> None:
-    failed = tmp_path / "n.failed.ipynb"
-    failed.write_text("")
-    message = refusal(lambda: run_notebook(failed, tmp_path / "n.ipynb", {}))
-    assert f"overwrite the notebook {failed}" in message
 
 
 def test_a_name_too_long_for_the_system_ends_in_one_line(

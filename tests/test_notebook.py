@@ -1,45 +1,49 @@
-"""Notebooks run with parameters, and what is wrong with one is said in a line."""
+"""Notebooks run with parameters of the right type, and what is wrong with one is told in a line."""
 
 from collections.abc import Callable
 from pathlib import Path
 
 import nbformat
+import papermill
 import pytest
-from nbformat.v4 import new_code_cell, new_notebook
+from conftest import refusal
+from jupyter_client.kernelspec import NoSuchKernel
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
-from vqlib import UserError
+from vqlib.cli import main
 from vqlib.documents.notebook import export_pdf, parameter_names, run_notebook
 from vqlib.paths import ROOT
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
-REPORT = ROOT / "report" / "report.ipynb"
+REPORTS = sorted((ROOT / "report").glob("*.ipynb"))
+PARAMETERS = """\
+size: int = 1
+rate: float = 1e-3
+limit: int = None
+plain = 2
+name: str = 'x'
+flag: bool = False"""
 
-WriteNotebook = Callable[[str], Path]
+WriteNotebook = Callable[..., Path]
 
 
 @pytest.fixture
 def notebook(tmp_path: Path) -> WriteNotebook:
-    """Write a notebook of a parameters cell and one more, and return its path."""
+    """Return a function that writes a notebook: a title, parameters, and other cells of code."""
 
-    def write(source: str) -> Path:
-        parameters = new_code_cell("size: int = 1", metadata={"tags": ["parameters"]})
-        content = new_notebook(cells=[parameters, new_code_cell(source)])
+    def write(*sources: str) -> Path:
+        parameters = new_code_cell(PARAMETERS, metadata={"tags": ["parameters"]})
+        others = [new_code_cell(source) for source in sources]
+        content = new_notebook(cells=[new_markdown_cell("# Title"), parameters, *others])
         content.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3"}
         content.metadata["language_info"] = {"name": "python"}
-        path = tmp_path / "some.ipynb"
-        nbformat.write(content, path)
-        return path
+        nbformat.write(content, tmp_path / "some.ipynb")
+        return tmp_path / "some.ipynb"
 
     return write
 
 
-def refusal(ask: Callable[[], object]) -> str:
-    """The one line with which something is refused."""
-    with pytest.raises(UserError) as refused:
-        ask()
-    message = str(refused.value)
-    assert "\n" not in message
-    return message
+# --- parameters ----------------------------------------------------------------------------
 
 
 def test_parameters_reach_the_notebook(notebook: WriteNotebook, tmp_path: Path) -> None:
@@ -49,24 +53,49 @@ def test_parameters_reach_the_notebook(notebook: WriteNotebook, tmp_path: Path) 
 
 
 @pytest.mark.faults
-def test_an_unknown_parameter_is_an_error_before_anything_runs(
+def test_text_becomes_the_type_that_the_notebook_gives(
     notebook: WriteNotebook, tmp_path: Path
 ) -> None:
-    source, output = notebook("print(size)"), tmp_path / "out.ipynb"
-    message = refusal(lambda: run_notebook(source, output, {"sise": 2}))
-    assert [fact for fact in ("some.ipynb", "'sise'", "size") if fact not in message] == []
-    assert [path.name for path in tmp_path.iterdir()] == ["some.ipynb"]
+    # every value on a command line is text
+    text = {"size": "256", "rate": "1e-3", "limit": "none", "plain": "7", "name": "7",
+            "flag": "true"}  # fmt: skip
+    arguments = [argument for pair in text.items() for argument in ("-p", *pair)]
+    output = tmp_path / "out.ipynb"
+    source = notebook("print([size, rate, limit, plain, name, flag])")
+    main(["notebook", str(source), str(output), *arguments])
+    printed = nbformat.read(output, 4).cells[-1].outputs[0].text
+    assert printed == "[256, 0.001, None, 7, '7', True]\n"
 
 
-def test_a_failing_cell_is_named_and_leaves_no_output_notebook(
-    notebook: WriteNotebook, tmp_path: Path
+@pytest.mark.faults
+@pytest.mark.parametrize(
+    ("name", "value", "facts"),
+    [
+        *(("size", value, ["whole number", repr(value)]) for value in
+          ("true", "1e-3", 2.5, True, "none")),
+        ("limit", "few", ["whole number", "'few'"]),
+        ("plain", "many", ["whole number", "'many'"]),
+        ("rate", "fast", ["number", "'fast'"]),
+        ("rate", "nan", ["number", "'nan'"]),
+        ("name", 3, ["text", "3"]),
+        ("flag", "maybe", ["true or false", "'maybe'"]),
+        ("flag", 1, ["true or false", "1"]),
+        ("sise", 1, ["'sise'", "size, rate, limit, plain, name, flag"]),
+    ],
+)  # fmt: skip
+def test_an_unknown_or_mistyped_parameter_is_refused_before_anything_runs(
+    notebook: WriteNotebook, tmp_path: Path, name: str, value: object, facts: list[str]
 ) -> None:
-    source, output = notebook("size / 0"), tmp_path / "out.ipynb"
-    message = refusal(lambda: run_notebook(source, output, {"size": 2}))
-    facts = ("some.ipynb for out", "cell 2", "ZeroDivisionError", "out.failed.ipynb")
-    assert [fact for fact in facts if fact not in message] == []
-    assert not output.exists()
-    assert (tmp_path / "out.failed.ipynb").exists()
+    source, output = notebook("1"), tmp_path / "out.ipynb"
+    refusal(lambda: run_notebook(source, output, {name: value}), source.name, name, *facts)
+    assert list(tmp_path.iterdir()) == [source]
+
+
+@pytest.mark.faults
+def test_a_notebook_without_parameters_cell_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "bare.ipynb"
+    nbformat.write(new_notebook(), path)
+    refusal(lambda: parameter_names(path), path, "'parameters'")
 
 
 @pytest.mark.parametrize("name", ["01_vae_baseline", "02_vqvae"])
@@ -75,24 +104,96 @@ def test_training_notebooks_know_the_parameters_of_a_run(name: str) -> None:
     assert {"dataset", "batch_size", "epochs", "learning_rate", "seed", "limit"} <= set(names)
 
 
+# --- what runs, and what does not ----------------------------------------------------------
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize(
+    ("source", "cause"),
+    [
+        ("size / 0", "ZeroDivisionError"),
+        ("raise ValueError('first\\nsecond')", "ValueError: first"),
+        ("import os; os._exit(1)", "kernel died"),
+        ("import time; time.sleep(60)", "5 s"),
+        ("import sys; sys.exit()", "failed"),
+    ],
+)
+def test_a_notebook_that_stops_names_cell_and_cause_and_leaves_no_result(
+    notebook: WriteNotebook, tmp_path: Path, source: str, cause: str
+) -> None:
+    output, path = tmp_path / "out.ipynb", notebook("1", source, "2")
+    failed, pdf = tmp_path / "out.failed.ipynb", tmp_path / "out.pdf"
+    facts = (path.name, output.stem, "cell 4", cause, failed)
+    refusal(lambda: run_notebook(path, output, {"size": 2}, timeout=5), *facts)
+    assert not output.exists()
+    refusal(lambda: export_pdf(failed, pdf), failed, "cell 4")
+    assert not pdf.exists()
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize(
+    ("error", "facts"),
+    [
+        (NoSuchKernel("python3"), ["some.ipynb", "'python3'", "install ipykernel"]),
+        (RuntimeError("no answer in 60 seconds"), ["some.ipynb", "no answer in 60 seconds"]),
+        (OSError(28, "No space left on device"), ["out.failed.ipynb", "No space left on device"]),
+    ],
+    ids=["no kernel", "kernel does not start", "full disk"],
+)
+def test_a_notebook_that_cannot_be_started_or_stored_is_told(
+    notebook: WriteNotebook,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    error: Exception,
+    facts: list[str],
+) -> None:
+    def fail(*_args: object, **_options: object) -> None:
+        raise error
+
+    source, output = notebook("1"), tmp_path / "out.ipynb"
+    monkeypatch.setattr(papermill, "execute_notebook", fail)
+    refusal(lambda: run_notebook(source, output, {}), *facts)
+    assert not output.exists()
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("seconds", [0, -1])
+def test_no_time_at_all_for_a_cell_is_refused(
+    notebook: WriteNotebook, tmp_path: Path, seconds: int
+) -> None:
+    source, output = notebook("1"), tmp_path / "out.ipynb"
+    refusal(lambda: run_notebook(source, output, {}, seconds), "timeout", f"got {seconds}")
+
+
 @pytest.mark.faults
 @pytest.mark.parametrize("content", [None, "no JSON", "{}"])
 def test_what_is_no_notebook_is_refused_by_name(tmp_path: Path, content: str | None) -> None:
     path = tmp_path / "some.ipynb"
     if content is not None:
         path.write_text(content)
-    assert str(path) in refusal(lambda: run_notebook(path, tmp_path / "out.ipynb", {}))
-    assert str(path) in refusal(lambda: export_pdf(path, tmp_path / "out.pdf"))
+    refusal(lambda: run_notebook(path, tmp_path / "out.ipynb", {}), path)
+    refusal(lambda: export_pdf(path, tmp_path / "out.pdf"), path)
 
 
 @pytest.mark.faults
-def test_a_notebook_without_parameters_cell_is_refused(tmp_path: Path) -> None:
-    path = tmp_path / "bare.ipynb"
-    nbformat.write(new_notebook(), path)
-    message = refusal(lambda: parameter_names(path))
-    assert [fact for fact in (str(path), "'parameters'") if fact not in message] == []
+def test_a_notebook_is_never_overwritten_by_its_own_output(
+    notebook: WriteNotebook, tmp_path: Path
+) -> None:
+    source = notebook("1")
+    before = source.read_bytes()
+    refusal(lambda: run_notebook(source, source, {}), source, "overwrite")
+    failed = source.rename(tmp_path / "n.failed.ipynb")
+    refusal(lambda: run_notebook(failed, tmp_path / "n.ipynb", {}), failed, "overwrite")
+    assert failed.read_bytes() == before
 
 
-@pytest.mark.parametrize("path", [*NOTEBOOKS, REPORT], ids=lambda path: path.stem)
+@pytest.mark.faults
+def test_a_notebook_that_has_not_run_makes_no_pdf(notebook: WriteNotebook, tmp_path: Path) -> None:
+    source, pdf = notebook("1"), tmp_path / "out.pdf"
+    refusal(lambda: export_pdf(source, pdf), source, "cell 2", "not run")
+    assert not pdf.exists()
+
+
+@pytest.mark.parametrize("path", [*NOTEBOOKS, *REPORTS], ids=lambda path: path.stem)
 def test_a_notebook_names_its_kernel_so_that_jupyterlab_need_not_ask(path: Path) -> None:
     assert nbformat.read(path, as_version=4).metadata.kernelspec.name == "python3"
