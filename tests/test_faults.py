@@ -44,8 +44,17 @@ from vqlib.figures import metric_by_batch_size, save_figure
 from vqlib.images import resolve_dataset
 from vqlib.runs import read_state, stored_weights, write_state
 from vqlib.similarity import ssim_by_protocol
-from vqlib.study import Study, load_runs, load_summary, status, summarise, write_summary
+from vqlib.study import (
+    Study,
+    load_runs,
+    load_summary,
+    presets,
+    status,
+    summarise,
+    write_summary,
+)
 from vqlib.study import run as studies
+from vqlib.study.summary import is_current
 from vqlib.system.files import sole_writer
 
 pytestmark = pytest.mark.faults
@@ -721,7 +730,7 @@ def test_a_notebook_is_not_written_over_by_its_own_output(
 @pytest.fixture
 def mine(small_runs: dict[str, Run], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Study:
     """A finished study of both models with its summary."""
-    monkeypatch.setattr(studies, "ROOT", tmp_path)
+    monkeypatch.setattr(presets, "ROOT", tmp_path)
     study = Study("mine", [run.config for run in small_runs.values()])
     for run in small_runs.values():
         shutil.copytree(run.folder, study.folder / run.folder.name)
@@ -746,7 +755,7 @@ def test_summary_and_runs_that_fit_are_taken(
     summary = load_summary(mine.folder)
     assert [run.folder.name for run in load_runs(mine.folder, summary)] == mine.run_names
     assert capsys.readouterr().out == ""
-    assert studies._is_current(mine)
+    assert is_current(mine)
 
 
 def test_an_old_summary_of_new_runs_is_told(
@@ -757,7 +766,7 @@ def test_an_old_summary_of_new_runs_is_told(
     said = capsys.readouterr().out
     assert f"summary.csv does not fit its runs: test_ssim of {mine.run_names[1]} is" in said
     assert "0.5 in the run. Run the study again." in said
-    assert not studies._is_current(mine)
+    assert not is_current(mine)
 
 
 CHANGES = {"test_psnr": 99, "perplexity": 500, "batch_size": 17, "n_train": 1, "dataset": "cifar10"}
@@ -974,7 +983,7 @@ def test_damaged_progress_is_passed_over(tmp_path: Path, content: str) -> None:
 
 @pytest.mark.parametrize("seconds", [0, -1])
 def test_no_time_at_all_for_a_cell_is_refused(tmp_path: Path, seconds: int) -> None:
-    source = studies.NOTEBOOKS["vae"]
+    source = presets.NOTEBOOKS["vae"]
     message = refusal(lambda: run_notebook(source, tmp_path / "out.ipynb", {}, seconds))
     assert message == f"timeout must be above 0, got {seconds}"
 

@@ -10,7 +10,15 @@ import pandas as pd
 import pytest
 
 from vqlib import UserError, load_run
-from vqlib.study import SUMMARY_COLUMNS, Study, load_study, load_summary, summarise
+from vqlib.study import (
+    SUMMARY_COLUMNS,
+    Study,
+    load_study,
+    load_summary,
+    presets,
+    summarise,
+    write_summary,
+)
 from vqlib.study import run as study
 from vqlib.system.files import sole_writer
 
@@ -18,7 +26,7 @@ from vqlib.system.files import sole_writer
 @pytest.fixture
 def preset(tmp_path, monkeypatch):
     """Writes a preset named `mine` in a project of its own, and returns its name."""
-    monkeypatch.setattr(study, "ROOT", tmp_path)
+    monkeypatch.setattr(presets, "ROOT", tmp_path)
     (tmp_path / "presets").mkdir()
 
     def write(text):
@@ -157,7 +165,7 @@ def test_the_full_study_owns_the_projects_figures_and_report():
 def test_a_study_takes_the_shipped_runs_that_it_asks_for(small_runs, tmp_path, monkeypatch):
     shipped, config = tmp_path / "shipped", small_runs["vqvae"].config
     shutil.copytree(small_runs["vqvae"].folder, shipped / config.run_name)
-    monkeypatch.setattr(study, "ROOT", tmp_path)
+    monkeypatch.setattr(presets, "ROOT", tmp_path)
     monkeypatch.setattr(study, "SHIPPED", shipped)
     other = dataclasses.replace(config, seed=1)
     mine = Study("mine", [config, other])
@@ -169,7 +177,7 @@ def test_a_study_takes_the_shipped_runs_that_it_asks_for(small_runs, tmp_path, m
 def test_a_run_shipped_without_weights_is_taken_and_needs_no_notebook(
     small_runs, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(study, "ROOT", tmp_path)
+    monkeypatch.setattr(presets, "ROOT", tmp_path)
     monkeypatch.setattr(study, "SHIPPED", tmp_path / "shipped")
     mine = Study("mine", [run.config for run in small_runs.values()])
     for run in small_runs.values():
@@ -179,14 +187,14 @@ def test_a_run_shipped_without_weights_is_taken_and_needs_no_notebook(
     assert mine.notebooks == mine.run_names  # nothing is taken yet: both are to be trained
     study._take_shipped(mine)
     assert mine.notebooks == [whole]
-    study.write_summary(mine)
+    write_summary(mine)
     assert list(load_summary(mine.folder)["run"]) == mine.run_names
     with pytest.raises(UserError, match=r"weights\.safetensors is not there: `vqlib train`"):
         _ = load_run(mine.folder / without).model
 
 
 def test_what_is_to_be_trained_takes_summary_and_report_with_it(small_runs, tmp_path, monkeypatch):
-    monkeypatch.setattr(study, "ROOT", tmp_path)
+    monkeypatch.setattr(presets, "ROOT", tmp_path)
     mine = Study("mine", [run.config for run in small_runs.values()])
     vae, vqvae = (mine.folder / "notebooks" / f"{name}.ipynb" for name in mine.run_names)
     made = [mine.folder / "summary.csv", mine.report, vae, vqvae]
