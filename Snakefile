@@ -2,13 +2,14 @@
 #     snakemake --cores all --config preset=quick
 import shlex
 import sys
+from pathlib import Path
 
 from vqlib.figures import SUFFIXES
-from vqlib.paths import ROOT
 from vqlib.report.readme import write_results
-from vqlib.study import NOTEBOOKS, load_runs, load_study, load_summary, write_summary
+from vqlib.study import load_runs, load_study, load_summary, write_summary
 
-study = load_study(str(config.get("preset", "quick")), config.get("dataset"))
+ROOT = Path(workflow.basedir).resolve()
+study = load_study(str(config.get("preset", "quick")), config.get("dataset"), ROOT)
 PYTHON = shlex.quote(sys.executable)
 RUN_NOTEBOOK = f"OMP_NUM_THREADS={{threads}} {PYTHON} -m vqlib notebook"
 HOUR = " --timeout 3600"  # no cell that trains nothing takes as long
@@ -22,7 +23,7 @@ WHERE = arguments({"results": study.folder, "figures_folder": study.figures})
 
 
 def train_notebook(wildcards):
-    return NOTEBOOKS[wildcards.run.split("-")[0]]
+    return study.notebook(wildcards.run.split("-")[0])
 
 
 workdir: study.folder

@@ -16,7 +16,7 @@ import pytest
 
 from vqlib import UserError
 from vqlib.paths import ROOT
-from vqlib.study import cluster, load_study, presets
+from vqlib.study import cluster, load_study
 from vqlib.study import run as study
 from vqlib.study.cluster import Job
 
@@ -144,20 +144,18 @@ def test_an_interrupted_study_leaves_no_job(smoke, project):
     ],
 )
 @pytest.mark.faults
-def test_a_job_that_makes_no_sense_is_refused_by_name(project, monkeypatch, job, message):
-    monkeypatch.setattr(presets, "ROOT", project)
+def test_a_job_that_makes_no_sense_is_refused_by_name(project, job, message):
     preset = project / "presets" / "smoke.yaml"
     preset.write_text(preset.read_text() + job)
     with pytest.raises(UserError, match=rf"smoke\.yaml: {message}"):
-        load_study("smoke")
+        load_study("smoke", root=project)
 
 
-def test_a_preset_says_what_its_jobs_ask_for(project, monkeypatch):
-    monkeypatch.setattr(presets, "ROOT", project)
+def test_a_preset_says_what_its_jobs_ask_for(project):
     preset = project / "presets" / "smoke.yaml"
-    assert load_study("smoke").job == Job(cores=1, gpus=0)
+    assert load_study("smoke", root=project).job == Job(cores=1, gpus=0)
     preset.write_text(preset.read_text() + JOB)
-    assert load_study("smoke").job == Job(cores=1, memory=1500, minutes=30, gpus=1)
+    assert load_study("smoke", root=project).job == Job(cores=1, memory=1500, minutes=30, gpus=1)
 
 
 @pytest.mark.faults

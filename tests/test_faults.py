@@ -42,13 +42,13 @@ from vqlib.documents.notebook import export_pdf, run_notebook
 from vqlib.evaluation import evaluate_run
 from vqlib.figures import metric_by_batch_size, save_figure
 from vqlib.images import resolve_dataset
+from vqlib.paths import ROOT
 from vqlib.runs import read_state, stored_weights, write_state
 from vqlib.similarity import ssim_by_protocol
 from vqlib.study import (
     Study,
     load_runs,
     load_summary,
-    presets,
     status,
     summarise,
     write_summary,
@@ -728,10 +728,9 @@ def test_a_notebook_is_not_written_over_by_its_own_output(
 
 
 @pytest.fixture
-def mine(small_runs: dict[str, Run], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Study:
+def mine(small_runs: dict[str, Run], tmp_path: Path) -> Study:
     """A finished study of both models with its summary."""
-    monkeypatch.setattr(presets, "ROOT", tmp_path)
-    study = Study("mine", [run.config for run in small_runs.values()])
+    study = Study("mine", [run.config for run in small_runs.values()], root=tmp_path)
     for run in small_runs.values():
         shutil.copytree(run.folder, study.folder / run.folder.name)
     write_summary(study)
@@ -906,9 +905,9 @@ def test_a_shipped_run_is_copied_whole_or_not_at_all(
     mine: Study, small_runs: dict[str, Run], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Interrupted before its last file, it is no finished run; the next time it is."""
-    monkeypatch.setattr(studies, "SHIPPED", mine.folder)
-    other = Study("other", [small_runs["vqvae"].config])
+    other = Study("other", [small_runs["vqvae"].config], root=tmp_path)
     own, write = other.folder / other.run_names[0], studies.write_atomically
+    shutil.copytree(mine.folder / own.name, other.shipped / own.name)
 
     def interrupted(path: Path, content: bytes) -> None:
         if path.name == "environment.json":
@@ -921,7 +920,7 @@ def test_a_shipped_run_is_copied_whole_or_not_at_all(
             studies._take_shipped(other)
     assert not studies.is_finished(own)
     studies._take_shipped(other)
-    for path in (mine.folder / own.name).glob("[a-z]*"):
+    for path in (other.shipped / own.name).glob("[a-z]*"):
         assert (own / path.name).read_bytes() == path.read_bytes()
 
 
@@ -934,9 +933,9 @@ def test_a_run_that_is_being_trained_is_not_removed(mine: Study) -> None:
     assert not folder.exists()
 
 
-def test_two_studies_at_once_share_no_file(mine: Study, small_runs: dict[str, Run]) -> None:
+def test_two_studies_at_once_share_no_file(mine: Study) -> None:
     """Not even where they ask for the same runs; each holds its own folder."""
-    other = Study("other", mine.configs)
+    other = Study("other", mine.configs, root=mine.root)
     places = [{s.folder, s.figures, s.report, s.folder / s.run_names[0]} for s in (mine, other)]
     assert not places[0] & places[1]
     with sole_writer(mine.folder), sole_writer(other.folder):
@@ -983,7 +982,7 @@ def test_damaged_progress_is_passed_over(tmp_path: Path, content: str) -> None:
 
 @pytest.mark.parametrize("seconds", [0, -1])
 def test_no_time_at_all_for_a_cell_is_refused(tmp_path: Path, seconds: int) -> None:
-    source = presets.NOTEBOOKS["vae"]
+    source = ROOT / "notebooks" / "01_vae_baseline.ipynb"
     message = refusal(lambda: run_notebook(source, tmp_path / "out.ipynb", {}, seconds))
     assert message == f"timeout must be above 0, got {seconds}"
 

@@ -10,12 +10,12 @@ import pandas as pd
 import pytest
 
 from vqlib import UserError, load_run
+from vqlib.paths import ROOT
 from vqlib.study import (
     SUMMARY_COLUMNS,
     Study,
     load_study,
     load_summary,
-    presets,
     summarise,
     write_summary,
 )
@@ -24,10 +24,10 @@ from vqlib.system.files import sole_writer
 
 
 @pytest.fixture
-def preset(tmp_path, monkeypatch):
-    """Writes a preset named `mine` in a project of its own, and returns its name."""
-    monkeypatch.setattr(presets, "ROOT", tmp_path)
+def preset(tmp_path):
+    """Writes a preset named `mine` in a project of its own, `tmp_path`, and returns its name."""
     (tmp_path / "presets").mkdir()
+    (tmp_path / "notebooks").symlink_to(ROOT / "notebooks")
 
     def write(text):
         (tmp_path / "presets" / "mine.yaml").write_text(text)
@@ -46,14 +46,16 @@ def test_the_paper_preset_is_the_study_of_the_report():
     assert {(c.epochs, c.learning_rate, c.limit) for c in paper.configs} == {(40, 5e-4, None)}
 
 
-def test_a_preset_is_every_model_at_every_batch_size_and_seed(preset):
-    configs = load_study(preset(GOOD)).configs
+def test_a_preset_is_every_model_at_every_batch_size_and_seed(preset, tmp_path):
+    configs = load_study(preset(GOOD), root=tmp_path).configs
     assert len(configs) == len({c.run_name for c in configs}) == 8
     assert {c.epochs for c in configs} == {3}
 
 
-def test_a_preset_may_have_single_runs_beyond_its_lists(preset):
-    names = load_study(preset(GOOD + "also: [{model: vae, batch_size: 16, seed: 2}]\n")).run_names
+def test_a_preset_may_have_single_runs_beyond_its_lists(preset, tmp_path):
+    names = load_study(
+        preset(GOOD + "also: [{model: vae, batch_size: 16, seed: 2}]\n"), root=tmp_path
+    ).run_names
     assert len(names) == 9
     assert names[-1] == "vae-photos-b16-e3-s2"
 
@@ -84,9 +86,9 @@ def test_a_preset_may_have_single_runs_beyond_its_lists(preset):
         ("- vae", "must hold names and values"),
     ],
 )
-def test_a_bad_preset_is_refused_before_anything_runs(preset, text, message):
+def test_a_bad_preset_is_refused_before_anything_runs(preset, tmp_path, text, message):
     with pytest.raises(UserError, match=message) as error:
-        load_study(preset(text))
+        load_study(preset(text), root=tmp_path)
     assert "mine.yaml" in str(error.value)
     assert "\n" not in str(error.value)
 
@@ -95,7 +97,7 @@ def test_a_preset_that_is_no_text_is_refused(preset, tmp_path):
     preset("")
     (tmp_path / "presets" / "mine.yaml").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(UserError, match=r"mine.yaml is not valid YAML"):
-        load_study("mine")
+        load_study("mine", root=tmp_path)
 
 
 @pytest.mark.parametrize("name", ["../presets/mine", "folder", "mine.yaml", ""])
@@ -103,7 +105,7 @@ def test_a_preset_is_a_file_in_presets_by_its_name(preset, tmp_path, name):
     preset(GOOD)
     (tmp_path / "presets" / "folder.yaml").mkdir()
     with pytest.raises(UserError, match=r"unknown preset .*: choose one of mine$"):
-        load_study(name)
+        load_study(name, root=tmp_path)
 
 
 @pytest.mark.faults
@@ -112,15 +114,15 @@ def test_an_unknown_preset_names_those_there_are():
         load_study("papr")
 
 
-def test_a_parameter_of_one_model_goes_to_that_model_only(preset):
-    configs = load_study(preset(GOOD + "num_embeddings: 64\nbeta: 0.5\n")).configs
+def test_a_parameter_of_one_model_goes_to_that_model_only(preset, tmp_path):
+    configs = load_study(preset(GOOD + "num_embeddings: 64\nbeta: 0.5\n"), root=tmp_path).configs
     assert {c.num_embeddings for c in configs if c.model == "vqvae"} == {64}
     assert {c.beta for c in configs if c.model == "vae"} == {0.5}
     assert {c.beta for c in configs if c.model == "vqvae"} == {1.0}
 
 
 def test_a_run_notebook_gets_exactly_its_run(preset, tmp_path):
-    mine = load_study(preset(GOOD + "limit: 100\n"))
+    mine = load_study(preset(GOOD + "limit: 100\n"), root=tmp_path)
     arguments = mine.arguments("vqvae-photos-b64-e3-s1-limit100")
     assert arguments["batch_size"] == 64
     assert arguments["seed"] == 1
@@ -162,28 +164,22 @@ def test_the_full_study_owns_the_projects_figures_and_report():
     assert paper.figures != quick.figures
 
 
-def test_a_study_takes_the_shipped_runs_that_it_asks_for(small_runs, tmp_path, monkeypatch):
-    shipped, config = tmp_path / "shipped", small_runs["vqvae"].config
-    shutil.copytree(small_runs["vqvae"].folder, shipped / config.run_name)
-    monkeypatch.setattr(presets, "ROOT", tmp_path)
-    monkeypatch.setattr(study, "SHIPPED", shipped)
+def test_a_study_takes_the_shipped_runs_that_it_asks_for(small_runs, tmp_path):
+    config = small_runs["vqvae"].config
     other = dataclasses.replace(config, seed=1)
-    mine = Study("mine", [config, other])
+    mine = Study("mine", [config, other], root=tmp_path)
+    shutil.copytree(small_runs["vqvae"].folder, mine.shipped / config.run_name)
     study._take_shipped(mine)
     assert load_run(mine.folder / config.run_name).config == config
     assert not (mine.folder / other.run_name).exists()
 
 
-def test_a_run_shipped_without_weights_is_taken_and_needs_no_notebook(
-    small_runs, tmp_path, monkeypatch
-):
-    monkeypatch.setattr(presets, "ROOT", tmp_path)
-    monkeypatch.setattr(study, "SHIPPED", tmp_path / "shipped")
-    mine = Study("mine", [run.config for run in small_runs.values()])
+def test_a_run_shipped_without_weights_is_taken_and_needs_no_notebook(small_runs, tmp_path):
+    mine = Study("mine", [run.config for run in small_runs.values()], root=tmp_path)
     for run in small_runs.values():
-        shutil.copytree(run.folder, tmp_path / "shipped" / run.folder.name)
+        shutil.copytree(run.folder, mine.shipped / run.folder.name)
     without, whole = mine.run_names
-    (tmp_path / "shipped" / without / "weights.safetensors").unlink()
+    (mine.shipped / without / "weights.safetensors").unlink()
     assert mine.notebooks == mine.run_names  # nothing is taken yet: both are to be trained
     study._take_shipped(mine)
     assert mine.notebooks == [whole]
@@ -193,9 +189,8 @@ def test_a_run_shipped_without_weights_is_taken_and_needs_no_notebook(
         _ = load_run(mine.folder / without).model
 
 
-def test_what_is_to_be_trained_takes_summary_and_report_with_it(small_runs, tmp_path, monkeypatch):
-    monkeypatch.setattr(presets, "ROOT", tmp_path)
-    mine = Study("mine", [run.config for run in small_runs.values()])
+def test_what_is_to_be_trained_takes_summary_and_report_with_it(small_runs, tmp_path):
+    mine = Study("mine", [run.config for run in small_runs.values()], root=tmp_path)
     vae, vqvae = (mine.folder / "notebooks" / f"{name}.ipynb" for name in mine.run_names)
     made = [mine.folder / "summary.csv", mine.report, vae, vqvae]
     for path in made:
@@ -218,7 +213,7 @@ def test_a_study_that_another_process_runs_is_left_alone(preset, tmp_path, monke
     (folder / "logs").mkdir(parents=True)
     (folder / "logs" / "snakemake.log").write_text("of the other")
     with sole_writer(folder), pytest.raises(UserError, match=r"mine is being written by .*pid"):
-        study.run_study(name)
+        study.run_study(name, root=tmp_path)
     assert (folder / "logs" / "snakemake.log").read_text() == "of the other"
 
 
@@ -228,7 +223,7 @@ def test_a_run_that_another_process_trains_is_told_before_anything_runs(
     monkeypatch.setattr(study.subprocess, "Popen", no_snakemake)
     held = tmp_path / "results" / "mine" / "vqvae-photos-b64-e3-s1"
     with sole_writer(held), pytest.raises(UserError, match=rf"{held.name} is being written .*pid"):
-        study.run_study(preset(GOOD))
+        study.run_study(preset(GOOD), root=tmp_path)
 
 
 def group_exists(number):
@@ -264,7 +259,7 @@ def test_data_that_cannot_be_used_are_told_before_anything_runs(preset, tmp_path
     for name in ("one.png", "two.png"):
         (pictures / name).write_bytes(b"no picture")
     with pytest.raises(UserError, match=r"one\.png"):
-        study.run_study(preset(GOOD.replace("photos", str(pictures))))
+        study.run_study(preset(GOOD.replace("photos", str(pictures))), root=tmp_path)
 
 
 def test_the_rate_is_the_length_of_the_codes_or_the_kl_term(small_runs):

@@ -1,4 +1,3 @@
-from .presets import NOTEBOOKS as NOTEBOOKS
 from .presets import Study as Study
 from .presets import load_study as load_study
 from .run import run_study as run_study

@@ -5,12 +5,12 @@ import re
 import shutil
 import subprocess
 from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 from vqlib.config import typed
 from vqlib.errors import UserError
-from vqlib.paths import ROOT
 
 EXECUTORS = ("local", "slurm")
 PLUGIN = "snakemake_executor_plugin_slurm"
@@ -62,11 +62,15 @@ class Slurm:
             raise UserError("there is no sbatch here: jobs are submitted from a cluster's machine")
         self.prefix = f"vqlib_{uuid4().hex[:8]}"
 
-    def options(self) -> list[str]:
-        """Snakemake's options for it, but for those in `profiles/slurm/config.yaml`."""
+    def options(self, root: Path) -> list[str]:
+        """Return Snakemake's options for it, with the project's `profiles/slurm`.
+
+        Args:
+            root: the project's folder.
+        """
         accounting = subprocess.run(["sacct", "--noheader"], capture_output=True, check=False)
         return [
-            *("--workflow-profile", str(ROOT / "profiles" / "slurm")),
+            *("--workflow-profile", str(root / "profiles" / "slurm")),
             *("--slurm-jobname-prefix", self.prefix),
             *("--quiet", "progress"),  # the log is to say which job failed, and how
             *(["--slurm-status-command", "squeue"] if accounting.returncode else []),

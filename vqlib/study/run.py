@@ -10,7 +10,7 @@ from pathlib import Path
 
 from vqlib.errors import UserError
 from vqlib.images import load_images
-from vqlib.paths import ROOT, SHIPPED, shown
+from vqlib.paths import ROOT, shown
 from vqlib.runs import SUMMED, collapse_warning, is_finished, load_run, read_config, remove_state
 from vqlib.study.cluster import EXECUTORS, Slurm, lost_jobs
 from vqlib.study.presets import Study, load_study
@@ -23,7 +23,11 @@ PATIENCE = 10.0  # seconds for a study to stop when asked
 
 
 def run_study(
-    preset: str, keep_going: bool = False, retrain: bool = False, executor: str = "local"
+    preset: str,
+    keep_going: bool = False,
+    retrain: bool = False,
+    executor: str = "local",
+    root: Path = ROOT,
 ) -> None:
     """Runs a preset with Snakemake, shows how far it is, and names the report.
 
@@ -32,6 +36,7 @@ def run_study(
         keep_going: whether the rest goes on where a notebook fails; on a cluster it always does.
         retrain: whether the preset's runs are deleted first.
         executor: `local`, on all cores of this machine, or `slurm`, each run a job of its own.
+        root: the project's folder.
 
     Raises:
         UserError: before anything runs, where the preset or the data is wrong or there is no
@@ -39,7 +44,7 @@ def run_study(
     """
     if executor not in EXECUTORS:
         raise UserError(f"unknown executor {executor!r}: choose one of {', '.join(EXECUTORS)}")
-    study = load_study(preset)
+    study = load_study(preset, root=root)
     cluster = Slurm() if executor == "slurm" else None
     with sole_writer(study.folder):
         _run_alone(study, keep_going, retrain, cluster)
@@ -69,15 +74,17 @@ def _run_alone(study: Study, keep_going: bool, retrain: bool, cluster: Slurm | N
         f"study {study.name}: {len(study.configs)} runs on {dataset}, "
         f"{len(study.configs) - len(waiting)} of them finished already"
     )
-    if study.folder == SHIPPED and len(waiting) < len(study.configs):
+    if study.folder == study.shipped and len(waiting) < len(study.configs):
         print("they are used as shipped, or as trained here since; RETRAIN=1 trains them anew")
     log = study.folder / "logs" / "snakemake.log"
     with open(log, "w") as output:
         process = subprocess.Popen(
-            _snakemake(study, keep_going, bool(waiting), cluster.options() if cluster else []),
+            _snakemake(
+                study, keep_going, bool(waiting), cluster.options(study.root) if cluster else []
+            ),
             stdout=output,
             stderr=subprocess.STDOUT,
-            cwd=ROOT,
+            cwd=study.root,
             start_new_session=True,
         )
     try:
@@ -126,7 +133,14 @@ def _snakemake(study: Study, keep_going: bool, anew: bool, where: list[str]) -> 
         where: options that send the runs elsewhere.
     """
     return [
-        *(sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"), "--quiet"),
+        *(
+            sys.executable,
+            "-m",
+            "snakemake",
+            "--snakefile",
+            str(study.root / "Snakefile"),
+            "--quiet",
+        ),
         *("--cores", "all", "--nolock", "--rerun-incomplete"),
         *(["--keep-going"] if keep_going else []),
         *(["--forcerun", "summary"] if anew else []),
@@ -138,7 +152,7 @@ def _snakemake(study: Study, keep_going: bool, anew: bool, where: list[str]) -> 
 def _take_shipped(study: Study) -> None:
     """Copies the runs that are shipped with the project and that this study asks for too."""
     for config in study.configs:
-        shipped, own = SHIPPED / config.run_name, study.folder / config.run_name
+        shipped, own = study.shipped / config.run_name, study.folder / config.run_name
         wanted = own != shipped and is_finished(shipped) and not is_finished(own)
         if wanted and read_config(shipped) == config:
             print(f"{config.run_name}: finished, copied from {shown(shipped)}")
