@@ -1,8 +1,9 @@
-"""The benchmark: its table, and the plain loop that it measures against."""
+"""The benchmark: the plain loop, the measurements, and their table."""
 
-import json
+import re
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 import torch
@@ -12,14 +13,30 @@ from vqlib import VQVAE, Images, TrainConfig, UserError
 from vqlib.bench import measure as bench
 from vqlib.bench import peers
 from vqlib.bench.baseline import Pictures, PlainLoop, plain_loss, plain_model
-from vqlib.bench.measure import FULL, MEASUREMENTS, QUICK, OwnLoop, Sizes, compare, interleave
-from vqlib.bench.table import RATE, Row, table
+from vqlib.bench.loops import OwnLoop, flops_per_image, interleave
+from vqlib.bench.measure import FULL, MEASUREMENTS, QUICK, Sizes
+from vqlib.bench.table import (
+    PUBLISHED,
+    RATE,
+    RESULTS,
+    Row,
+    compare,
+    headline,
+    load,
+    section,
+    store,
+    table,
+)
 from vqlib.cli import main
 from vqlib.images import scale
-from vqlib.runs import build_model
+from vqlib.models import build_model
 
 CONFIG = TrainConfig(model="vqvae")
-MACHINE = {"processor": "Some CPU (R)", "cores": 2, "gpu": "no GPU"}
+MACHINE: dict[str, Any] = {
+    "processor": "Some CPU (R)", "cores": 2, "gpu": "no GPU", "python": "3.11.7",
+    "torch": "2.12.1", "data": "cifar10", "date": "2026-11-23", "minutes": 25.7,
+}  # fmt: skip
+STEM = "some-cpu-r-2-cores-no-gpu"
 
 
 @pytest.fixture(scope="module")
@@ -35,23 +52,24 @@ def tiny() -> Sizes:
 
 
 def same_models(images: Images) -> tuple[VQVAE, VQVAE]:
-    """vqlib's own as it is trained, and the plain one, with equal weights and codebooks."""
-    own, plain = (make(CONFIG, images.variance) for make in (build_model, plain_model))
+    """Return vqlib's model as it is trained, and the plain one with equal weights."""
+    own = cast(VQVAE, build_model(CONFIG, images.variance))
+    plain = plain_model(CONFIG, images.variance)
     plain.load_state_dict(own.state_dict())
     return own.to(memory_format=torch.channels_last).train(), plain.train()
 
 
 def gradient(model: nn.Module, loss: Tensor) -> Tensor:
-    """Of all parameters, as one vector."""
-    loss.backward()
-    return torch.cat([parameter.grad.flatten() for parameter in model.parameters()])
+    """Return the loss's gradient with respect to all parameters, as one vector."""
+    gradients = torch.autograd.grad(loss, list(model.parameters()))
+    return torch.cat([gradient.flatten() for gradient in gradients])
 
 
 def relative_difference(a: Tensor, b: Tensor) -> float:
     return ((a - b).norm() / b.norm()).item()
 
 
-def test_own_loss_and_gradients_equal_the_plain_loop_s(few_photos: Images) -> None:
+def test_vqlib_and_the_plain_loop_have_equal_losses_and_gradients(few_photos: Images) -> None:
     own, plain = same_models(few_photos)
     x = scale(few_photos.train[:16])
     own_loss, loss = own.loss(x)["loss"], plain_loss(plain, x - 0.5)
@@ -60,8 +78,7 @@ def test_own_loss_and_gradients_equal_the_plain_loop_s(few_photos: Images) -> No
     torch.testing.assert_close(own.quantizer.codebook, plain.quantizer.codebook)
 
 
-def test_in_bfloat16_they_are_nearly_equal(few_photos: Images) -> None:
-    """The loss within 1%, the gradients within 5% of their length."""
+def test_in_bfloat16_losses_and_gradients_are_nearly_equal(few_photos: Images) -> None:
     own, plain = same_models(few_photos)
     x = scale(few_photos.train[:16])
     with torch.autocast("cpu", torch.bfloat16):
@@ -71,7 +88,7 @@ def test_in_bfloat16_they_are_nearly_equal(few_photos: Images) -> None:
     assert relative_difference(gradient(own, own_loss), gradient(plain, loss)) < 0.05
 
 
-def test_plain_loop_sees_every_image_once_an_epoch(few_photos: Images) -> None:
+def test_the_plain_loop_sees_every_image_once_per_epoch(few_photos: Images) -> None:
     seen = torch.cat(list(PlainLoop(CONFIG, few_photos).loader))
     expected = scale(few_photos.train) - 0.5
     assert seen.shape == expected.shape
@@ -80,12 +97,12 @@ def test_plain_loop_sees_every_image_once_an_epoch(few_photos: Images) -> None:
     )
 
 
-def test_its_pictures_are_vqlib_s_images(few_photos: Images) -> None:
+def test_the_plain_loop_reads_the_same_pixels_as_vqlib(few_photos: Images) -> None:
     pictures = Pictures(few_photos.train)
     torch.testing.assert_close(pictures[7], scale(few_photos.train)[7] - 0.5)
 
 
-def test_plain_loop_learns(tiny: Sizes, few_photos: Images) -> None:
+def test_the_plain_loop_learns(tiny: Sizes, few_photos: Images) -> None:
     loop = PlainLoop(tiny.config, few_photos)
     means = [loop.train_epoch() for _ in range(4)]
     assert means[-1]["loss"] < means[0]["loss"]
@@ -95,32 +112,34 @@ def test_plain_loop_learns(tiny: Sizes, few_photos: Images) -> None:
 # --- the measurements ------------------------------------------------------------------------
 
 
-def test_bench_prints_and_writes_one_table(
+def test_the_bench_prints_the_table_that_it_writes(
     tiny: Sizes, picture_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    rows = bench.run(tiny, str(picture_folder), tmp_path)
-    said = capsys.readouterr().out
+    rows = bench.run(replace(tiny, name="full"), str(picture_folder), tmp_path)
+    printed = capsys.readouterr().out
     as_json, as_markdown = sorted(tmp_path.iterdir())
-    stored = json.loads(as_json.read_text())
-    assert as_markdown.read_text() in said
-    assert [row["what"] for row in stored["rows"]] == [row.what for row in rows]
+    stored, machine = load(as_json)
+    assert as_markdown.read_text() in printed
+    assert [row.what for row in stored] == [row.what for row in rows]
     for fact in ("processor", "cores", "threads", "torch", "python", "data", "git_commit"):
-        assert stored["machine"][fact]
-    for place, title in enumerate(MEASUREMENTS, start=1):
-        assert f"{place}/{len(MEASUREMENTS)} {title}" in said
+        assert machine[fact]
+    assert all(title in printed for title in MEASUREMENTS)
     for row in rows:
-        measured = row.vqlib is not None and row.vqlib > 0
-        assert measured or row.how.startswith(("not measured", "tested after")), row.what
+        is_measured = row.vqlib is not None and row.vqlib > 0
+        assert is_measured or "not measured" in row.how or "more than" in row.how, row.what
+    short, _ = headline(as_json.stem.removeprefix("full-"), tmp_path).split("\n\n")
+    for what, line in zip(("batch 256", "batch 16", "SSIM"), short.splitlines()[2:], strict=True):
+        assert what in line
 
 
 @pytest.mark.parametrize(("options", "sizes"), [(["--quick"], QUICK), ([], FULL)])
-def test_interrupted_bench_says_that_nothing_was_written(
+def test_an_interrupted_bench_says_that_nothing_was_written(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
     options: list[str],
     sizes: Sizes,
 ) -> None:
-    asked = []
+    asked: list[Sizes] = []
 
     def interrupt(sizes: Sizes) -> None:
         asked.append(sizes)
@@ -130,44 +149,47 @@ def test_interrupted_bench_says_that_nothing_was_written(
     with pytest.raises(SystemExit) as ended:
         main(["bench", *options])
     assert ended.value.code == 130
-    assert capsys.readouterr().err == "vqlib: interrupted; nothing was written\n"
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "interrupted" in line
+    assert "nothing was written" in line
     assert asked == [sizes]
 
 
-def test_folder_that_cannot_be_written_is_told_before_anything_is_measured(
+def test_a_folder_that_cannot_be_written_is_reported_before_anything_is_measured(
     tiny: Sizes, tmp_path: Path
 ) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match="cannot be written"):
+    with pytest.raises(UserError, match=r"file/results"):
         bench.run(tiny, folder=tmp_path / "file" / "results")
 
 
 @pytest.mark.parametrize("package", [peers.QUANTIZER, peers.TRAINER])
-def test_missing_package_is_told_with_how_to_install_it(
+def test_a_row_of_a_missing_package_says_how_to_install_it(
     tiny: Sizes, few_photos: Images, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, package: str
 ) -> None:
     monkeypatch.setattr(peers, "installed_version", lambda _package: None)
     measure = {peers.QUANTIZER: bench.quantizer, peers.TRAINER: bench.package}[package]
     (row,) = measure(tiny, few_photos, tmp_path)
     assert row.vqlib is None
-    assert f"{package} is not installed" in row.how
-    assert 'pip install --editable ".[bench]"' in row.how
+    assert package in row.how
+    assert peers.INSTALL in row.how
 
 
-def test_package_that_does_not_exist_has_no_version() -> None:
+def test_only_installed_packages_have_a_version() -> None:
     assert peers.installed_version("no-such-package") is None
     assert peers.installed_version("torch") == torch.__version__.split("+")[0]
 
 
-def test_absent_gpu_is_told(
+def test_without_a_gpu_the_row_says_so(
     tiny: Sizes, few_photos: Images, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     (row,) = bench.gpu(tiny, few_photos, tmp_path)
-    assert (row.vqlib, row.how) == (None, "not measured: no GPU here")
+    assert row.vqlib is None
+    assert "no GPU" in row.how
 
 
-def test_ssim_equals_the_loop_it_is_measured_against(
+def test_ssim_equals_that_of_the_loop_over_scikit_image(
     tiny: Sizes, few_photos: Images, tmp_path: Path
 ) -> None:
     (row,) = bench.similarity(tiny, few_photos, tmp_path)
@@ -175,33 +197,54 @@ def test_ssim_equals_the_loop_it_is_measured_against(
     assert difference < 1e-6
 
 
-def test_quick_bench_leaves_time_to_quality_out(
+def test_the_quick_bench_leaves_out_the_time_to_quality(
     tiny: Sizes, few_photos: Images, tmp_path: Path
 ) -> None:
     (row,) = bench.quality(replace(tiny, quality_epochs=0), few_photos, tmp_path)
     assert row.vqlib is None
-    assert "full bench" in row.how
+    assert "not measured" in row.how
 
 
-def test_quality_that_is_reached_is_timed(
-    tiny: Sizes, few_photos: Images, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("quality", "is_reached"), [(1e9, True), (0.0, False)])
+def test_training_is_timed_if_it_reaches_the_quality(
+    tiny: Sizes,
+    few_photos: Images,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    quality: float,
+    is_reached: bool,
 ) -> None:
-    monkeypatch.setattr(bench, "QUALITY", 1e9)
+    monkeypatch.setattr(bench, "QUALITY", quality)
     (row,) = bench.quality(tiny, few_photos, tmp_path)
-    assert row.vqlib > 0
-    assert row.other > 0
-    assert "vqlib took 1 epochs, the plain loop 1" in row.how
+    assert [value is not None for value in (row.vqlib, row.other)] == [is_reached] * 2
+    assert ("more than" in row.how) == (not is_reached)
 
 
-def test_own_loop_trains_on(tiny: Sizes, few_photos: Images, tmp_path: Path) -> None:
+def test_vqlib_s_loop_trains_an_epoch_at_a_time(
+    tiny: Sizes, few_photos: Images, tmp_path: Path
+) -> None:
     loop = OwnLoop(tiny.config, few_photos, tmp_path / "run")
     assert loop.train_epoch() > 0
     assert loop.rate() > 0
     assert len(loop.trainer.history) == 2
 
 
+def test_a_linear_layer_takes_four_operations_per_weight_and_image() -> None:
+    """Two in the forward pass (multiply and add), and two for the gradient of the weight."""
+
+    class Linear(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = nn.Linear(3 * 32 * 32, 5, bias=False)
+
+        def loss(self, x: Tensor) -> dict[str, Tensor]:
+            return {"loss": self.layer(x.flatten(1)).sum()}
+
+    assert flops_per_image(Linear()) == 4 * 3 * 32 * 32 * 5
+
+
 def test_samples_are_taken_in_turn_after_one_to_warm_up() -> None:
-    taken = []
+    taken: list[str] = []
 
     def sample(name: str) -> float:
         taken.append(name)
@@ -215,7 +258,7 @@ def test_samples_are_taken_in_turn_after_one_to_warm_up() -> None:
 # --- the table -------------------------------------------------------------------------------
 
 
-def test_ratio_says_how_many_times_as_fast_vqlib_is() -> None:
+def test_the_ratio_says_how_many_times_as_fast_vqlib_is() -> None:
     by_rate = compare("a", RATE, [200.0, 300.0, 400.0], [100.0] * 3, "b", "")
     by_time = compare("a", "s", [1.0, 2.0, 4.0], [4.0] * 3, "b", "")
     assert by_rate.ratios == (2.0, 3.0, 4.0)
@@ -223,16 +266,40 @@ def test_ratio_says_how_many_times_as_fast_vqlib_is() -> None:
     assert (by_rate.vqlib, by_rate.other) == (300.0, 100.0)
 
 
-def test_table_has_a_line_a_row_and_says_what_was_not_measured() -> None:
-    rows = [
-        compare("training", RATE, [1060.4, 1000.0], [500.0, 500.0], "plain loop", "twice"),
-        Row("GPU", "no GPU here"),
-    ]
-    lines = [line for line in table(rows, MACHINE).splitlines() if line.startswith("|")]
-    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
-    assert len({len(line) for line in cells}) == 1
-    assert cells[2][:5] == [
-        "training", "1,030 img/s", "500 img/s", "plain loop", "2.06 (2.00–2.12)",
+ROWS = [
+    compare("training", RATE, [1060.4, 1000.0], [500.0, 500.0], "plain loop", "twice"),
+    Row("GPU", "no GPU here"),
+]
+
+
+def test_the_table_has_a_line_for_each_row_with_a_dash_for_what_was_not_measured() -> None:
+    shown = table(ROWS, MACHINE)
+    lines = [line for line in shown.splitlines() if line.startswith("|")]
+    assert len({len(line) for line in lines}) == 1
+    _, _, training, gpu = ([cell.strip() for cell in line.split("|")[1:-1]] for line in lines)
+    assert training == [
+        "training", "1,030 img/s", "500 img/s", "plain loop", "2.06 (2.00–2.12)", "twice",
     ]  # fmt: skip
-    assert cells[3] == ["GPU", "–", "–", "", "–", "no GPU here"]
-    assert "Some CPU (R)" in table(rows, MACHINE)
+    assert gpu == ["GPU", "–", "–", "", "–", "no GPU here"]
+    assert MACHINE["processor"] in shown
+
+
+def test_a_stored_table_is_read_back_as_it_was(tmp_path: Path) -> None:
+    as_json, as_markdown = store(tmp_path, "tiny", ROWS, MACHINE)
+    assert (as_json.name, as_markdown.name) == (f"tiny-{STEM}.json", f"tiny-{STEM}.md")
+    assert load(as_json) == (ROWS, MACHINE)
+
+
+def test_the_page_shows_every_row_and_how_long_both_measurements_took(tmp_path: Path) -> None:
+    store(tmp_path, "full", ROWS, MACHINE)
+    store(tmp_path, "quick", ROWS, {**MACHINE, "minutes": 1.7})
+    page = section(STEM, tmp_path)
+    assert all(row.what in page for row in ROWS)
+    assert "26 minutes" in page
+    assert re.search(r"--quick\D* 2\b", page)
+
+
+@pytest.mark.parametrize("name", ["full", "quick"])
+def test_a_published_table_is_the_same_as_json_and_as_markdown(name: str) -> None:
+    path = RESULTS / f"{name}-{PUBLISHED}.json"
+    assert table(*load(path)) == path.with_suffix(".md").read_text(encoding="utf-8")

@@ -75,7 +75,7 @@ def test_interrupted_training_says_how_to_go_on(
     assert ended.value.code == 130
     said = capsys.readouterr().err
     assert said.count("\n") == 1
-    assert "the same command goes on" in said
+    assert "run the same command again" in said
     main(command)
     assert "run folder:" in capsys.readouterr().out
 
@@ -118,7 +118,7 @@ def test_unknown_choice_ends_in_one_line(fails, tmp_path: Path, arguments, said:
         ("--learning-rate", "fast", "learning_rate must be a number, got 'fast'"),
         ("--learning-rate", "nan", "learning_rate must be a number, got 'nan'"),
         ("--limit", "0", "limit must be above 0, got 0"),
-        ("--seed", "-1", "seed must not be negative, got -1"),
+        ("--seed", "-1", "seed must be at least 0"),
     ],
 )
 def test_bad_value_ends_in_one_line(fails, option: str, value: str, said: str) -> None:

@@ -126,7 +126,7 @@ def test_an_interrupted_study_leaves_no_job(smoke, project):
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert "goes on from the last epoch" in said
+    assert "run the same command again" in said
     states = [line.split() for line in queue("%i %T")]
     assert {state for number, state in states if number not in before} <= {"CANCELLED"}
     time.sleep(3)

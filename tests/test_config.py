@@ -1,49 +1,29 @@
 """What a training run may be called and what it is called."""
 
 import contextlib
-from dataclasses import FrozenInstanceError, fields
+import json
+from dataclasses import FrozenInstanceError, dataclass, fields
 from pathlib import Path
 
 import pytest
 
 from vqlib import TrainConfig, UserError
+from vqlib.config import setting
 
-WHOLE = (
-    *("batch_size", "epochs", "seed", "limit", "latent_dim", "num_hiddens"),
-    *("num_residual_hiddens", "num_residual_layers", "num_embeddings", "embedding_dim"),
-)
-REAL = ("learning_rate", "beta", "commitment_cost", "decay")
-TEXT = ("model", "dataset", "precision", "codebook_init")
-POSITIVE = (
-    *("batch_size", "epochs", "learning_rate", "limit", "latent_dim", "num_hiddens"),
-    *("num_residual_hiddens", "num_embeddings", "embedding_dim"),
-)
-NOT_NEGATIVE = ("seed", "beta", "commitment_cost", "num_residual_layers", "decay")
-OTHER = {  # for each field a value that is not the default
-    "model": "vae",
-    "dataset": "photos",
-    "batch_size": 16,
-    "epochs": 2,
-    "learning_rate": 2e-4,
-    "seed": 1,
-    "limit": 5000,
-    "precision": "float32",
-    "latent_dim": 64,
-    "beta": 0.2,
-    "num_hiddens": 64,
-    "num_residual_hiddens": 16,
-    "num_residual_layers": 1,
-    "num_embeddings": 256,
-    "embedding_dim": 32,
-    "commitment_cost": 1.0,
-    "decay": 0.0,
-    "codebook_init": "normal",
-}
+FIELDS = {field.name: field for field in fields(TrainConfig)}
+WHOLE = [name for name, field in FIELDS.items() if field.type in (int, int | None)]
+REAL = [name for name, field in FIELDS.items() if field.type is float]
+TEXT = [name for name, field in FIELDS.items() if field.type is str]
+BOUNDS = {name: field.metadata["bounds"] for name, field in FIELDS.items()}
 
 
-def test_every_field_is_tested() -> None:
-    names = {field.name for field in fields(TrainConfig)}
-    assert set(WHOLE) | set(REAL) | set(TEXT) == names == set(OTHER)
+def other(name: str) -> object:
+    """Return a value of a setting that is not its default."""
+    named = {"model": "vae", "dataset": "photos", "limit": 5000, "decay": 0.0}
+    default, choices = FIELDS[name].default, FIELDS[name].metadata["choices"]
+    if name in named:
+        return named[name]
+    return choices[-1] if choices else 2 * default + 1
 
 
 def refusal(**values: object) -> str:
@@ -98,25 +78,22 @@ def test_only_limit_may_be_none(name: str) -> None:
 
 
 @pytest.mark.faults
-@pytest.mark.parametrize("name", POSITIVE)
-@pytest.mark.parametrize("value", [0, -1, "0", "-3"])
-def test_what_must_be_positive_is(name: str, value: object) -> None:
-    message = refusal(**{name: value})
-    assert message.startswith(f"{name} must be above 0")
+@pytest.mark.parametrize("name", [name for name in BOUNDS if BOUNDS[name]])
+def test_a_number_out_of_its_bounds_is_refused_with_the_bounds(name: str) -> None:
+    beyond = {"above": 0, "at least": -1, "below": 1, "at most": 1}
+    for words, bound in BOUNDS[name].items():
+        value = bound + beyond[words]
+        for given in (value, str(value)):
+            message = refusal(**{name: given})
+            assert message.startswith(f"{name} must be")
+            assert f"{words} {bound:g}" in message
+            assert message.endswith(f"got {value}") or message.endswith(f"got {float(value)}")
 
 
-@pytest.mark.faults
-@pytest.mark.parametrize("name", NOT_NEGATIVE)
-def test_what_must_not_be_negative_is_not(name: str) -> None:
-    message = refusal(**{name: -1})
-    assert message.startswith(name)
-    assert "-1" in message
-    assert getattr(TrainConfig.from_dict({name: 0}), name) == 0
-
-
-@pytest.mark.parametrize("decay", [1, 1.5])
-def test_decay_is_below_one(decay: float) -> None:
-    assert "decay must be at least 0 and below 1" in refusal(decay=decay)
+@pytest.mark.parametrize("name", [name for name in BOUNDS if "at least" in BOUNDS[name]])
+def test_a_lowest_bound_is_a_value_too(name: str) -> None:
+    lowest = BOUNDS[name]["at least"]
+    assert getattr(TrainConfig.from_dict({name: lowest}), name) == lowest
 
 
 def test_a_vqvae_has_channels_enough_to_halve() -> None:
@@ -185,6 +162,27 @@ def test_defaults_are_those_of_the_report() -> None:
     assert (config.latent_dim, config.commitment_cost, config.decay) == (128, 0.25, 0.99)
 
 
+@dataclass(frozen=True)
+class Listed(TrainConfig):
+    """A config with a list, such as the levels of a finite scalar quantizer."""
+
+    levels: tuple[int, ...] = setting((8, 5), "levels of each dimension", above=1)
+
+
+@pytest.mark.parametrize("given", [[7, 5, 5], (7, 5, 5), "7,5,5", "[7, 5, 5]", ["7", 5.0, "5"]])
+def test_a_setting_may_be_a_list(given: object) -> None:
+    config = Listed(levels=given)
+    assert config.levels == (7, 5, 5)
+    assert config.run_name.endswith("-levels7x5x5")
+    assert Listed.from_dict(json.loads(json.dumps(config.to_dict()))) == config
+
+
+@pytest.mark.parametrize("given", [[], "", 7, None, [7, 1], [7, 5.5], "7;5"])
+def test_a_list_of_other_things_is_refused(given: object) -> None:
+    with pytest.raises(UserError, match=r"^levels must be"):
+        Listed(levels=given)
+
+
 def test_cannot_be_changed() -> None:
     config = TrainConfig()
     with pytest.raises(FrozenInstanceError):
@@ -204,10 +202,10 @@ def test_run_name(values: dict[str, object], expected: str) -> None:
     assert TrainConfig.from_dict(values).run_name == expected
 
 
-@pytest.mark.parametrize("name", OTHER)
+@pytest.mark.parametrize("name", FIELDS)
 def test_runs_that_differ_have_different_names(name: str) -> None:
     """In any one field: two runs never share a folder."""
-    assert TrainConfig.from_dict({name: OTHER[name]}).run_name != TrainConfig().run_name
+    assert TrainConfig.from_dict({name: other(name)}).run_name != TrainConfig().run_name
 
 
 def test_folders_have_different_names(tmp_path: Path) -> None:
@@ -240,8 +238,8 @@ def test_folder_is_the_same_run_from_anywhere(
     assert configs[0] == configs[1] == configs[2]
 
 
-@pytest.mark.parametrize("name", OTHER)
+@pytest.mark.parametrize("name", FIELDS)
 def test_dict_roundtrip(name: str) -> None:
-    config = TrainConfig.from_dict({name: OTHER[name]})
+    config = TrainConfig.from_dict({name: other(name)})
     assert TrainConfig.from_dict(config.to_dict()) == config
-    assert config.to_dict()[name] == OTHER[name]
+    assert config.to_dict()[name] == other(name)

@@ -11,7 +11,8 @@ from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from torch import Tensor
 
 from vqlib import VAE, VQVAE, Images, Run, TrainConfig, evaluate, fit, load_run
-from vqlib.evaluation import BATCH, evaluate_run, load_run_images
+from vqlib.models import BATCH
+from vqlib.runs import evaluate_run, load_run_images
 
 MODELS = ("vae", "vqvae")
 

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from vqlib import VQVAE, explore, figures, ssim
+from vqlib import VQVAE, explore, ssim
+from vqlib.models import MODELS
 
 
 @pytest.fixture
@@ -69,11 +70,11 @@ def test_a_comparison_shows_the_sheet_s_pictures_and_their_ssim(small_runs):
     by_title = {axis.get_title(): picture(axis) for axis in figure.axes}
     for model, run in small_runs.items():
         original, again = (sheet[2:3].float() / 255 for sheet in run.reconstructions)
-        title = f"{figures.MODEL_NAMES[model]}\nSSIM {ssim(original, again).item():.2f}"
+        title = f"{MODELS[model].title}\nSSIM {ssim(original, again).item():.2f}"
         assert np.allclose(by_title[title], again[0].permute(1, 2, 0))
         error = (again - original).abs()[0].permute(1, 2, 0)
-        assert np.allclose(by_title[f"{figures.MODEL_NAMES[model]}\nabsolute error"], error)
-    assert by_title["codes"].shape[:2] == (32, 32)
+        assert np.allclose(by_title[f"{MODELS[model].title}\nabsolute error"], error)
+    assert by_title["VQ-VAE\ncodes"].shape[:2] == (32, 32)
 
 
 def test_the_explorer_s_slider_reaches_every_picture_of_the_sheet(small_runs):

@@ -39,11 +39,10 @@ from vqlib import (
 )
 from vqlib.cli import main
 from vqlib.documents.notebook import export_pdf, run_notebook
-from vqlib.evaluation import evaluate_run
 from vqlib.figures import metric_by_batch_size, save_figure
 from vqlib.images import resolve_dataset
 from vqlib.paths import ROOT
-from vqlib.runs import read_state, stored_weights, write_state
+from vqlib.runs import evaluate_run, stored_weights
 from vqlib.similarity import ssim_by_protocol
 from vqlib.study import (
     Study,
@@ -55,6 +54,7 @@ from vqlib.study import (
 )
 from vqlib.study import run as studies
 from vqlib.study.summary import is_current
+from vqlib.system.checkpoint import read_state, write_state
 from vqlib.system.files import sole_writer
 
 pytestmark = pytest.mark.faults

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from vqlib import figures
+from vqlib.models import MODELS
 
 
 @pytest.fixture
@@ -112,9 +113,9 @@ def test_a_loss_axis_is_labelled_even_where_the_loss_hardly_moves(histories):
 
 
 def test_models_differ_in_marker_as_well_as_colour():
-    vae, vqvae = figures.MODEL_STYLES["vae"], figures.MODEL_STYLES["vqvae"]
-    assert vae["marker"] != vqvae["marker"]
-    assert vae["color"] != vqvae["color"]
+    styles = [figures.model_style(model) for model in MODELS]
+    for kind in ("marker", "color"):
+        assert len({style[kind] for style in styles}) == len(MODELS)
 
 
 def test_image_grid_shows_the_very_pixels():

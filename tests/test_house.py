@@ -1,6 +1,8 @@
 """The plan of the house: the experiment imports no wing, and documents need no torch."""
 
 import ast
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -39,10 +41,12 @@ def test_the_cellar_imports_no_wing() -> None:
 
 
 def test_documents_need_no_torch() -> None:
-    """Neither directly nor through what they import when they are imported."""
-    import subprocess
-    import sys
-
-    code = "import sys, vqlib.documents.exporter, vqlib.documents.notebook; print('torch' in sys.modules)"
+    modules = "vqlib.documents.exporter, vqlib.documents.notebook"
+    code = f"import sys, {modules}; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"
+
+
+def test_the_training_loop_knows_no_images_and_no_models() -> None:
+    forbidden = {"vqlib.images", "vqlib.models", "vqlib.quantizer", "vqlib.evaluation"}
+    assert not imported(LIBRARY / "loop.py") & forbidden

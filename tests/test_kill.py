@@ -11,7 +11,8 @@ import pytest
 import torch
 from faults import LONG, SIGNALS, Fault, Training
 
-from vqlib.runs import load_run, read_state
+from vqlib.runs import load_run
+from vqlib.system.checkpoint import read_state
 from vqlib.system.files import sole_writer
 
 pytestmark = pytest.mark.faults
@@ -90,7 +91,7 @@ def test_killed_at_any_moment_it_ends_as_if_it_had_not_been(
         assert exit_code == -9, (moment, said)
     else:
         assert exit_code == 130, (moment, said)
-        assert "vqlib: interrupted; the same command goes on from the last epoch\n" in said
+        assert "vqlib: interrupted; run the same command again to resume\n" in said
         assert "Traceback" not in said
     goes_on(training, whole[model])
 

@@ -19,8 +19,8 @@ import torch
 
 import vqlib.training
 from vqlib import UserError, load_run
-from vqlib.runs import read_state
 from vqlib.system import processes
+from vqlib.system.checkpoint import read_state
 from vqlib.system.files import sole_writer
 
 # 40 images in batches of 13: of the two processes' shares one has 7 and one has 6, and of the last
@@ -189,7 +189,7 @@ def test_a_run_goes_on_in_any_number_of_processes_once_one_was_killed(
         assert rank.exit_code == 1
         assert rank.said.splitlines()[-1] == (
             f"vqlib: rank {1 - killed}: another of the 2 processes ended; "
-            "the same command goes on from the last epoch"
+            "run the same command again to resume"
         )
         assert "Traceback" not in rank.said
     after = train(tmp_path / "run", kind, resumed)
@@ -221,7 +221,7 @@ def test_torchrun_ends_when_a_process_is_killed_and_the_same_command_goes_on(
     said, _ = torchrun.communicate(timeout=60)
     assert torchrun.returncode == 1
     [line] = [line for line in said.splitlines() if line.startswith("vqlib: ")]
-    assert "another of the 2 processes ended; the same command goes on" in line
+    assert "another of the 2 processes ended; run the same command again" in line
     assert not workers["0"].is_running()
     again = ranks.train(arguments, results, 2)
     assert "resumed after epoch" in again[0].said
@@ -233,7 +233,7 @@ def test_torchrun_ends_when_a_process_is_killed_and_the_same_command_goes_on(
     ("slip", "told"),
     [
         (("--batch-size", "1"), "batch_size 1 is too small to be shared by 2 processes"),
-        (("--beta", "-1"), "beta must not be negative"),
+        (("--beta", "-1"), "beta must be at least 0"),
         (("--device", "tpu"), "unknown device 'tpu'"),
         (("--dataset", "/nowhere"), "/nowhere"),
         (("--learning-rate", "1e30"), "loss not finite at epoch 1, step 2"),

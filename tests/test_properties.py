@@ -31,9 +31,10 @@ from vqlib import (
     ssim,
 )
 from vqlib.config import typed
-from vqlib.evaluation import codebook_use
-from vqlib.runs import read_state, write_environment
+from vqlib.quantizer import codebook_use
+from vqlib.runs import write_environment
 from vqlib.similarity import ssim_by_protocol
+from vqlib.system.checkpoint import read_state
 
 pytestmark = pytest.mark.faults
 

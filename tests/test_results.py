@@ -9,8 +9,9 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from vqlib import Run, load_images
-from vqlib.evaluation import codebook_use, count_codes, reconstruct_all
+from vqlib.models import reconstruct_all
 from vqlib.paths import ROOT, SHIPPED
+from vqlib.quantizer import codebook_use, count_codes
 from vqlib.runs import find_runs, has_weights
 from vqlib.study import load_summary, summarise
 

@@ -20,7 +20,8 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from vqlib import Images, Run, TrainConfig, UserError, find_runs, fit, load_images, load_run
-from vqlib.runs import checksum, read_state, write_sheet, write_state
+from vqlib.runs import checksum, write_sheet
+from vqlib.system.checkpoint import read_state, write_state
 from vqlib.system.files import sole_writer, write_atomically
 
 MODELS = ("vae", "vqvae")

@@ -1,24 +1,36 @@
-"""The page on scaling has the numbers of the runs, and its model of cost holds."""
+"""The model of cost agrees with the times of the shipped runs."""
 
-import sys
-
+import pandas as pd
 import pytest
 
-from vqlib.paths import ROOT
-
-sys.path.insert(0, str(ROOT / "docs"))
-import scaling
+from vqlib.bench import costs
 
 
-def test_the_tables_are_those_of_the_runs():
-    assert scaling.tables(scaling.measured()) in scaling.PAGE.read_text()
+@pytest.fixture(scope="module")
+def runs() -> pd.DataFrame:
+    return costs.load_times()
 
 
-def test_the_model_of_cost_holds_for_batch_sizes_that_it_was_not_fitted_to():
-    runs = scaling.measured()
-    others = ~runs["batch_size"].isin(scaling.FITTED)
-    assert others.sum() == 6
-    predicted = scaling.epoch_seconds(runs)
-    assert predicted[~others].to_list() == pytest.approx(runs["fastest"][~others].to_list())
-    assert predicted[others].to_list() == pytest.approx(runs["fastest"][others].to_list(), rel=0.1)
-    assert (runs["mean"] / runs["fastest"]).max() == pytest.approx(scaling.BUSY, rel=0.02)
+def test_the_model_is_exact_where_it_was_fitted_and_close_elsewhere(runs: pd.DataFrame) -> None:
+    fitted = runs["batch_size"].isin(costs.FITTED)
+    predicted = costs.epoch_seconds(runs) / runs["fastest"]
+    assert (~fitted).sum() == 6
+    assert predicted[fitted].to_list() == pytest.approx([1.0] * 4)
+    assert predicted[~fitted].to_list() == pytest.approx([1.0] * 6, rel=0.1)
+
+
+def test_more_seeds_cost_more_hours_and_make_no_run_longer(runs: pd.DataFrame) -> None:
+    total, longest = costs.core_hours(runs, 1)
+    assert costs.core_hours(runs, 3) == pytest.approx((3 * total, longest))
+
+
+def test_the_delay_is_that_of_the_run_that_others_slowed_most(runs: pd.DataFrame) -> None:
+    times = pd.DataFrame({"mean": [20.0, 33.0], "fastest": [20.0, 22.0]})
+    assert costs.delay(times) == 1.5
+    assert costs.delay(runs) >= 1
+
+
+def test_the_plan_has_a_row_for_each_study(runs: pd.DataFrame) -> None:
+    rows = costs.plan_table(runs).splitlines()[2:]
+    counts = [seeds * batches * models for seeds, batches, models in costs.PLANS]
+    assert [row.split("|")[2].strip() for row in rows] == [f"{count:,}" for count in counts]

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 import vqlib.evaluation
 import vqlib.training
 from vqlib import VAE, VQVAE, Images, Run, TrainConfig, UserError, evaluate, fit
-from vqlib.runs import build_model
+from vqlib.models import build_model
 
 MODELS = ("vae", "vqvae")
 CLASSES = {"vae": VAE, "vqvae": VQVAE}
@@ -147,7 +147,7 @@ def test_every_image_is_seen_once_an_epoch_in_a_new_order(
         [image.numpy().tobytes() for image in torch.cat(batches[start : start + 4])]
         for start in (0, 4, 8)
     ]
-    expected = sorted(image.numpy().tobytes() for image in few_photos.train.float() / 255)
+    expected = sorted(image.numpy().tobytes() for image in few_photos.train)
     assert [sorted(epoch) for epoch in epochs] == [expected] * 3
     assert epochs[0] != epochs[1] != epochs[2] != epochs[0]
 
@@ -252,7 +252,7 @@ def test_interrupted_after_the_last_epoch(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(vqlib.evaluation, "evaluate", interrupt)
+        patched.setattr(vqlib.training, "evaluate", interrupt)
         with pytest.raises(KeyboardInterrupt):
             fit(config, few_photos, tmp_path)
     steps: list[int] = []

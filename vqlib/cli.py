@@ -1,13 +1,12 @@
 """The command line: train, evaluate, bench, study, status, notebook, pdf."""
 
 import argparse
-import inspect
 import json
 import os
-import re
 import signal
 import sys
-from dataclasses import fields
+from collections.abc import Callable
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import NoReturn
 
@@ -16,7 +15,7 @@ from vqlib.errors import UserError
 from vqlib.paths import RUNS
 
 BENCH = """\
-Measures how fast vqlib is on this machine, beside other ways to do the same:
+Measure how fast vqlib is on this machine, and how fast other ways to do the same are:
 
   training a VQ-VAE     a plain PyTorch loop; pythae
   its quantizer         vector-quantize-pytorch
@@ -24,26 +23,26 @@ Measures how fast vqlib is on this machine, beside other ways to do the same:
   evaluation of a run, memory, growth with the number of images, a GPU if there is one
 
 Prints a table, and writes it to benchmarks/results/ as JSON and Markdown. Images are CIFAR-10
-where it can be had, else crops of photographs; the table says which. Let nothing else run
+if it can be had, else crops of photographs; the table says which. Let nothing else run
 meanwhile. pythae and vector-quantize-pytorch are left out unless they are installed:
 
   .venv/bin/pip install --editable ".[bench]"
 """
 
+RESUME = "run the same command again to resume"
+
 
 def main(arguments: list[str] | None = None) -> None:
-    """Runs a command; a `UserError` ends as one line on standard error and exit code 1."""
-    options = _parser().parse_args(arguments)
+    """Run a command; a `UserError` ends as one line on standard error and exit code 1."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    options = _parser(arguments).parse_args(arguments)
     _end_like_ctrl_c("SIGTERM", "SIGHUP")
     try:
-        options.command(options)
-    except UserError as error:
-        print(f"vqlib: {error}", file=sys.stderr)
-        sys.exit(1)
+        options.run(options)
     except BrokenPipeError:  # whoever read what is printed has gone
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
-    except OSError as error:
+    except (UserError, OSError) as error:
         print(f"vqlib: {error}", file=sys.stderr)
         sys.exit(1)
     except KeyboardInterrupt:
@@ -52,7 +51,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _end_like_ctrl_c(*names: str) -> None:
-    """Signals that stop a process end it in order; those that nohup ignores stay ignored."""
+    """Make signals that stop a process end it in order; those that nohup ignores stay ignored."""
     for number in (getattr(signal, name, None) for name in names):
         if number is not None and signal.getsignal(number) != signal.SIG_IGN:
             signal.signal(number, signal.default_int_handler)
@@ -60,121 +59,87 @@ def _end_like_ctrl_c(*names: str) -> None:
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
-        self.exit(1, f"{self.prog}: {message} (--help shows what there is)\n")
+        self.exit(1, f"{self.prog}: {message} (--help lists what there is)\n")
 
 
-def _parser() -> argparse.ArgumentParser:
+@dataclass(frozen=True)
+class Command:
+    """A command of `vqlib`.
+
+    Attributes:
+        help: one line, for `vqlib --help`.
+        description: for the command's own `--help`.
+        arguments: adds the command's arguments to its parser.
+        run: runs it with the parsed options.
+        interrupted: what Ctrl-C leaves the user with.
+    """
+
+    help: str
+    description: str
+    arguments: Callable[[argparse.ArgumentParser], None]
+    run: Callable[[argparse.Namespace], None]
+    interrupted: str = RESUME
+
+
+def _parser(arguments: list[str]) -> argparse.ArgumentParser:
+    """Return the parser, with the arguments of those commands only that are asked for.
+
+    The arguments of `train` are those of the models, and to list these imports torch.
+    """
     parser = _Parser(
         prog="vqlib",
-        description="VAE and VQ-VAE on small images. `vqlib COMMAND --help` says more of each.",
+        description="VAE and VQ-VAE on small images. `vqlib COMMAND --help` explains a command.",
     )
-    parser.set_defaults(interrupted="the same command goes on from the last epoch")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    for name, command in COMMANDS.items():
+        own = commands.add_parser(
+            name,
+            help=command.help,
+            description=command.description,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        if name in arguments:
+            command.arguments(own)
+        own.set_defaults(run=command.run, interrupted=command.interrupted)
+    return parser
 
-    train = commands.add_parser(
-        "train",
-        help="train a model, or go on with an interrupted run",
-        description="Trains a model and prints its test figures; an interrupted run goes on where "
-        "it was, a finished one is not trained again.",
-    )
-    train.add_argument("model", help="vae or vqvae")
-    for name, (default, comment) in _config_options().items():
-        option = "--" + name.replace("_", "-")
-        train.add_argument(option, dest=name, metavar="…", help=f"{comment} (default: {default})")
-    train.add_argument(
+
+def _train_arguments(parser: argparse.ArgumentParser) -> None:
+    from vqlib.models import MODELS, settings
+
+    parser.add_argument("model", help=" or ".join(MODELS))
+    groups: dict[str, argparse._ArgumentGroup] = {}
+    for field in fields(TrainConfig)[1:]:
+        takers = [model.title for name, model in MODELS.items() if field.name in settings(name)]
+        title = f"settings of the {' and the '.join(takers)}" if takers else "settings"
+        if title not in groups:
+            groups[title] = parser.add_argument_group(title)
+        groups[title].add_argument(
+            "--" + field.name.replace("_", "-"),
+            dest=field.name,
+            metavar="…",
+            help=f"{field.metadata['help']} (default: {field.default})",
+        )
+    parser.add_argument(
         "--results",
         default=RUNS,
         type=Path,
         help="where run folders go (default: results/runs)",
         metavar="…",
     )
-    train.add_argument(
+    parser.add_argument(
         "--device", default="auto", help="auto, cpu or cuda (default: auto)", metavar="…"
     )
-    train.add_argument("--retrain", action="store_true", help="train even where a run is shipped")
-    train.set_defaults(command=_train)
-
-    evaluate = commands.add_parser(
-        "evaluate",
-        help="evaluate a finished run's weights anew",
-        description="Prints a finished run's test figures, computed anew from its weights.",
+    parser.add_argument(
+        "--retrain", action="store_true", help="train even if the project ships the finished run"
     )
-    evaluate.add_argument("run", help="run folder, such as results/runs/vqvae-photos-b64-e2-s0")
-    evaluate.set_defaults(command=_evaluate)
-
-    bench = commands.add_parser(
-        "bench",
-        help="measure speed and memory on this machine",
-        description=BENCH,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    bench.add_argument(
-        "--quick",
-        action="store_true",
-        help="fewer images and repeats, no time to quality: under 3 minutes on two cores, "
-        "where all of it takes about 45",
-    )
-    bench.set_defaults(command=_bench, interrupted="nothing was written")
-
-    study = commands.add_parser(
-        "study",
-        help="run a preset: all its trainings, figures and report",
-        description="Trains what a preset asks for, draws the figures and writes the report. What "
-        "is finished already is used as it is.",
-    )
-    study.add_argument("preset", help="quick, paper or smoke: a file in presets/")
-    study.add_argument("--keep-going", action="store_true", help="go on when a notebook fails")
-    study.add_argument("--retrain", action="store_true", help="delete the preset's runs first")
-    study.add_argument("--executor", default="local", help="local or slurm", metavar="…")
-    study.set_defaults(command=_study)
-
-    status = commands.add_parser(
-        "status",
-        help="which runs are under way, and how far they are",
-        description="Prints epoch, losses and time left of each run under way in results/.",
-    )
-    status.set_defaults(command=_status)
-
-    notebook = commands.add_parser(
-        "notebook",
-        help="run a notebook; unknown parameters are errors",
-        description="Runs a notebook as papermill does, but checks its parameters before.",
-    )
-    notebook.add_argument("source", type=Path, help="the notebook, which stays as it is")
-    notebook.add_argument("output", type=Path, help="the executed notebook")
-    notebook.add_argument("--timeout", type=int, metavar="SECONDS", help="that a cell may run")
-    notebook.add_argument(
-        "-p",
-        nargs=2,
-        action="append",
-        default=[],
-        metavar=("NAME", "VALUE"),
-        help="a parameter of the notebook; may be given again",
-    )
-    notebook.set_defaults(command=_notebook)
-
-    pdf = commands.add_parser(
-        "pdf",
-        help="turn an executed notebook into a PDF",
-        description="Writes a notebook, with the outputs that it holds, as a PDF; without TeX.",
-    )
-    pdf.add_argument("notebook", type=Path, help="an executed notebook")
-    pdf.add_argument("output", type=Path, help="the PDF")
-    pdf.set_defaults(command=_pdf)
-    return parser
-
-
-def _config_options() -> dict[str, tuple[object, str]]:
-    """Default and comment of each field of `TrainConfig` but the model."""
-    comments = dict(re.findall(r"^    (\w+): .*?#\s*(.*)$", inspect.getsource(TrainConfig), re.M))
-    return {f.name: (f.default, comments[f.name]) for f in fields(TrainConfig) if f.name != "model"}
 
 
 def _train(options: argparse.Namespace) -> None:
     from vqlib.system import processes
     from vqlib.training import fit
 
-    given = {name: getattr(options, name) for name in ("model", *_config_options())}
+    given = {field.name: getattr(options, field.name) for field in fields(TrainConfig)}
     with processes.group():
         config = TrainConfig.from_dict({k: v for k, v in given.items() if v is not None})
         run = fit(config, results=options.results, device=options.device, retrain=options.retrain)
@@ -183,16 +148,35 @@ def _train(options: argparse.Namespace) -> None:
             print(f"run folder: {run.folder}")
 
 
-def _evaluate(options: argparse.Namespace) -> None:
-    from vqlib.evaluation import evaluate_run
+def _evaluate_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "run_folder", metavar="run", help="such as results/paper/vae-cifar10-b16-e40-s0"
+    )
 
-    print(json.dumps(evaluate_run(options.run), indent=2))
+
+def _evaluate(options: argparse.Namespace) -> None:
+    from vqlib.runs import evaluate_run
+
+    print(json.dumps(evaluate_run(options.run_folder), indent=2))
+
+
+def _bench_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--quick", action="store_true", help="fewer images and repeats, and no time to quality"
+    )
 
 
 def _bench(options: argparse.Namespace) -> None:
     from vqlib.bench.measure import FULL, QUICK, run
 
     run(QUICK if options.quick else FULL)
+
+
+def _study_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("preset", help="quick, paper or smoke: the name of a file in presets/")
+    parser.add_argument("--keep-going", action="store_true", help="go on if a notebook fails")
+    parser.add_argument("--retrain", action="store_true", help="delete the preset's runs first")
+    parser.add_argument("--executor", default="local", help="local or slurm", metavar="…")
 
 
 def _study(options: argparse.Namespace) -> None:
@@ -207,13 +191,83 @@ def _status(options: argparse.Namespace) -> None:
     print_status()
 
 
+def _notebook_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("source", type=Path, help="the notebook, which stays as it is")
+    parser.add_argument("output", type=Path, help="the executed notebook")
+    parser.add_argument(
+        "--timeout", type=int, metavar="SECONDS", help="how long a cell may run (default: forever)"
+    )
+    parser.add_argument(
+        "-p",
+        nargs=2,
+        action="append",
+        default=[],
+        metavar=("NAME", "VALUE"),
+        help="a parameter of the notebook; may be repeated",
+    )
+
+
 def _notebook(options: argparse.Namespace) -> None:
     from vqlib.documents.notebook import run_notebook
 
     run_notebook(options.source, options.output, dict(options.p), options.timeout)
 
 
+def _pdf_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("notebook", type=Path, help="an executed notebook")
+    parser.add_argument("output", type=Path, help="the PDF")
+
+
 def _pdf(options: argparse.Namespace) -> None:
     from vqlib.documents.notebook import export_pdf
 
     export_pdf(options.notebook, options.output)
+
+
+COMMANDS = {
+    "train": Command(
+        "train a model, or resume an interrupted run",
+        "Train a model and print its test figures. An interrupted run resumes after its last\n"
+        "epoch; a finished run is not trained again.",
+        _train_arguments,
+        _train,
+    ),
+    "evaluate": Command(
+        "evaluate a finished run again, from its weights",
+        "Compute a finished run's test figures from its weights, and print them.",
+        _evaluate_arguments,
+        _evaluate,
+    ),
+    "bench": Command(
+        "measure speed and memory on this machine",
+        BENCH,
+        _bench_arguments,
+        _bench,
+        interrupted="nothing was written",
+    ),
+    "study": Command(
+        "run a preset: all its trainings, figures and report",
+        "Train what a preset asks for, draw the figures and write the report. Finished runs are\n"
+        "used as they are.",
+        _study_arguments,
+        _study,
+    ),
+    "status": Command(
+        "list the runs under way and how far they are",
+        "Print epoch, losses and time left of each run under way in results/.",
+        lambda parser: None,
+        _status,
+    ),
+    "notebook": Command(
+        "run a notebook; unknown parameters are errors",
+        "Run a notebook as papermill does, but check its parameters first.",
+        _notebook_arguments,
+        _notebook,
+    ),
+    "pdf": Command(
+        "turn an executed notebook into a PDF",
+        "Write a notebook, with the outputs it holds, as a PDF; without TeX.",
+        _pdf_arguments,
+        _pdf,
+    ),
+}

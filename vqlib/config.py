@@ -4,114 +4,124 @@ import contextlib
 import hashlib
 import math
 import re
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from types import UnionType
-from typing import Any, Self, get_args
+from typing import Any, Self, get_args, get_origin
 
 from vqlib.errors import UserError
 
-MODELS = ("vae", "vqvae")
 MAX_SEED = 10**12  # an epoch's seed, about a million times as large, must be below 2^63
-PRECISIONS = ("auto", "float32", "bfloat16")
-CODEBOOK_INITS = ("uniform", "normal")
+
+
+def setting(
+    default: Any,
+    help: str,
+    *,
+    above: float | None = None,
+    at_least: float | None = None,
+    below: float | None = None,
+    at_most: float | None = None,
+    choices: tuple[str, ...] = (),
+) -> Any:
+    """Declare a field of a config: its default, its help text and the values that it accepts.
+
+    Args:
+        default: used if no value is given.
+        help: what the setting is, for `vqlib train --help`.
+        above, at_least, below, at_most: bounds of a number, or of each number of a list.
+        choices: the only texts that make sense.
+    """
+    bounds = {"above": above, "at least": at_least, "below": below, "at most": at_most}
+    given = {words: bound for words, bound in bounds.items() if bound is not None}
+    return field(default=default, metadata={"help": help, "bounds": given, "choices": choices})
 
 
 @dataclass(frozen=True)
 class TrainConfig:
     """One training run. `TrainConfig(model="vqvae", batch_size=256)` is a run of the report.
 
-    Raises `UserError` where a value makes no sense.
+    A model uses the settings that its constructor names; the first eight are used by all.
+
+    Raises:
+        UserError: if a value makes no sense.
     """
 
-    model: str = "vqvae"  # vae or vqvae
-    dataset: str = "cifar10"  # cifar10, photos, or a folder of images
-    batch_size: int = 64  # images a step
-    epochs: int = 40  # passes over the training images
-    learning_rate: float = 5e-4  # of Adam
-    seed: int = 0  # of initial weights, order of images and latent noise
-    limit: int | None = None  # use only the first so many images of each split
-    precision: str = "auto"  # float32, bfloat16, or auto: bfloat16 where it is fast
-    latent_dim: int = 128  # VAE: length of the latent
-    beta: float = 1.0  # VAE: weight of the KL term
-    num_hiddens: int = 128  # VQ-VAE: channels of encoder and decoder
-    num_residual_hiddens: int = 32  # VQ-VAE: channels inside a residual block
-    num_residual_layers: int = 2  # VQ-VAE: residual blocks in encoder and in decoder
-    num_embeddings: int = 512  # VQ-VAE: codes in the codebook
-    embedding_dim: int = 64  # VQ-VAE: length of a code
-    commitment_cost: float = 0.25  # VQ-VAE: weight of the commitment term
-    decay: float = 0.99  # VQ-VAE: of the EMA codebook; 0 learns it by gradient
-    codebook_init: str = "uniform"  # VQ-VAE: uniform, or normal as in pytorch-vq-vae
+    model: str = setting("vqvae", "name of the model")
+    dataset: str = setting("cifar10", "cifar10, photos, or a folder of images")
+    batch_size: int = setting(64, "images a step", above=0)
+    epochs: int = setting(40, "passes over the training images", above=0)
+    learning_rate: float = setting(5e-4, "learning rate of Adam", above=0)
+    seed: int = setting(
+        0, "seed of initial weights, order of images and noise", at_least=0, at_most=MAX_SEED
+    )
+    limit: int | None = setting(None, "use only the first so many images of each split", above=0)
+    precision: str = setting(
+        "auto",
+        "float32, bfloat16, or auto: bfloat16 if the processor is fast at it",
+        choices=("auto", "float32", "bfloat16"),
+    )
+    latent_dim: int = setting(128, "length of the latent", above=0)
+    beta: float = setting(1.0, "weight of the KL term", at_least=0)
+    num_hiddens: int = setting(128, "channels of encoder and decoder", at_least=2)
+    num_residual_hiddens: int = setting(32, "channels inside a residual block", above=0)
+    num_residual_layers: int = setting(2, "residual blocks in encoder and in decoder", at_least=0)
+    num_embeddings: int = setting(512, "codes in the codebook", above=0)
+    embedding_dim: int = setting(64, "length of a code", above=0)
+    commitment_cost: float = setting(0.25, "weight of the commitment term", at_least=0)
+    decay: float = setting(
+        0.99, "decay of the EMA codebook; 0 learns it by gradient", at_least=0, below=1
+    )
+    codebook_init: str = setting(
+        "uniform",
+        "start of the codebook: uniform, or normal as in pytorch-vq-vae",
+        choices=("uniform", "normal"),
+    )
 
     def __post_init__(self) -> None:
-        for field in fields(self):
-            value = getattr(self, field.name)
-            object.__setattr__(self, field.name, typed(field.name, value, field.type))
-        if self.model not in MODELS:
-            raise UserError(f"unknown model {self.model!r}: choose one of {', '.join(MODELS)}")
-        if self.precision not in PRECISIONS:
-            raise UserError(
-                f"unknown precision {self.precision!r}: choose one of {', '.join(PRECISIONS)}"
-            )
-        if self.codebook_init not in CODEBOOK_INITS:
-            raise UserError(
-                f"unknown codebook_init {self.codebook_init!r}: choose one of "
-                f"{', '.join(CODEBOOK_INITS)}"
-            )
+        for each in fields(self):
+            value = typed(each.name, getattr(self, each.name), each.type)
+            _check(each.name, value, each.metadata["bounds"], each.metadata["choices"])
+            object.__setattr__(self, each.name, value)
+        _check_model(self.model)
         object.__setattr__(self, "dataset", normal_dataset(self.dataset))
         if not self.dataset:
             raise UserError("dataset is empty: give cifar10, photos or a folder of images")
-        for name in _POSITIVE:
-            value = getattr(self, name)
-            if value is not None and value <= 0:
-                raise UserError(f"{name} must be above 0, got {value}")
-        for name in ("seed", "beta", "commitment_cost", "num_residual_layers"):
-            if getattr(self, name) < 0:
-                raise UserError(f"{name} must not be negative, got {getattr(self, name)}")
-        if self.seed > MAX_SEED:
-            raise UserError(f"seed must be at most {MAX_SEED}, got {self.seed}")
-        if self.num_hiddens < 2:
-            raise UserError(f"num_hiddens must be at least 2, got {self.num_hiddens}")
-        if not 0 <= self.decay < 1:
-            raise UserError(f"decay must be at least 0 and below 1, got {self.decay}")
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Self:
-        """Builds a config from names and values; an unknown name is an error."""
-        known = [field.name for field in fields(cls)]
+        """Build a config from names and values; an unknown name is a `UserError`."""
+        known = [each.name for each in fields(cls)]
         for name in values:
             if name not in known:
                 raise UserError(f"unknown parameter {name!r}: choose from {', '.join(known)}")
         return cls(**values)
 
     def to_dict(self) -> dict[str, Any]:
-        """The values by name, as config.json holds them."""
+        """Return the values by name, as config.json holds them."""
         return asdict(self)
 
     @property
     def run_name(self) -> str:
         """The run folder's name, such as `vqvae-cifar10-b256-e40-s0`.
 
-        What differs from the defaults beyond that follows: `...-s0-limit5000-decay0.0`.
+        Settings that differ from their defaults follow: `...-s0-limit5000-decay0.0`.
         """
         name = f"{self.model}-{dataset_slug(self.dataset)}"
         name += f"-b{self.batch_size}-e{self.epochs}-s{self.seed}"
-        for field in fields(self):
-            value = getattr(self, field.name)
-            if field.name not in ALWAYS_NAMED and value != field.default:
-                name += f"-{field.name}{value}"
+        for each in fields(self):
+            value = getattr(self, each.name)
+            if each.name not in ALWAYS_NAMED and value != each.default:
+                text = "x".join(map(str, value)) if isinstance(value, tuple) else value
+                name += f"-{each.name}{text}"
         return name
 
 
 ALWAYS_NAMED = ("model", "dataset", "batch_size", "epochs", "seed")
-_POSITIVE = (
-    *("batch_size", "epochs", "learning_rate", "limit", "latent_dim", "num_hiddens"),
-    *("num_residual_hiddens", "num_embeddings", "embedding_dim"),
-)
 
 
 def dataset_slug(dataset: str) -> str:
-    """A data set's short name for run names: a folder's own name and a hash of its path."""
+    """Return a data set's short name for run names: a folder's name and a hash of its path."""
     if dataset in ("cifar10", "photos"):
         return dataset
     path = Path(dataset)
@@ -120,7 +130,10 @@ def dataset_slug(dataset: str) -> str:
 
 
 def normal_dataset(dataset: str) -> str:
-    """A folder's path from the root: the same run wherever it is started from; others as is."""
+    """Return a folder's absolute path, so that its run has one name from anywhere.
+
+    Names of data sets come back as they are.
+    """
     with contextlib.suppress(OSError, RuntimeError, ValueError):
         path = Path(dataset).expanduser()
         if dataset not in ("", "cifar10", "photos") and path.is_dir():
@@ -128,21 +141,27 @@ def normal_dataset(dataset: str) -> str:
     return dataset
 
 
+KINDS = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}
+
+
 def typed(name: str, value: Any, kind: Any) -> Any:
-    """The value of parameter `name` as `kind`; it may come as text, as papermill passes some.
+    """Convert the value of parameter `name` to `kind`; it may be text, as papermill passes some.
 
     Args:
-        name: for the message.
-        value: of that kind, or text that stands for one.
-        kind: int, float, str or bool, or one of them `| None`.
+        name: used in the message.
+        value: of that kind, or text that stands for one; a list may be text such as `8,5,5`.
+        kind: int, float, str or bool, a tuple of one of them such as `tuple[int, ...]`, or one of
+            these `| None`.
 
     Raises:
-        UserError: where the value is of another kind; nothing is rounded.
+        UserError: if the value is of another kind; nothing is rounded.
     """
     kinds = get_args(kind) if isinstance(kind, UnionType) else (kind,)
     if type(None) in kinds and value in (None, "", "None", "none", "null"):
         return None
     kind = kinds[0]
+    if get_origin(kind) is tuple:
+        return _typed_list(name, value, get_args(kind)[0])
     try:
         if kind is bool:
             return {"true": True, "false": False}[str(value).lower()]
@@ -156,6 +175,37 @@ def typed(name: str, value: Any, kind: Any) -> Any:
         if kind is str and not isinstance(value, (str, Path)):
             raise ValueError
     except (KeyError, TypeError, ValueError, OverflowError):
-        words = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}
-        raise UserError(f"{name} must be {words[kind]}, got {value!r}") from None
+        raise UserError(f"{name} must be {KINDS[kind]}, got {value!r}") from None
     return number
+
+
+def _typed_list(name: str, value: Any, kind: type) -> tuple[Any, ...]:
+    items = value.strip("[]() ").split(",") if isinstance(value, str) else value
+    if not isinstance(items, (list, tuple)) or not items:
+        raise UserError(f"{name} must be a list such as [8, 5], got {value!r}")
+    return tuple(typed(name, item, kind) for item in items)
+
+
+def _check(name: str, value: Any, bounds: dict[str, float], choices: tuple[str, ...]) -> None:
+    if choices and value not in choices:
+        raise UserError(f"unknown {name} {value!r}: choose one of {', '.join(choices)}")
+    for number in value if isinstance(value, tuple) else (value,):
+        if number is not None and not all(_holds(number, *bound) for bound in bounds.items()):
+            wanted = " and ".join(f"{words} {bound:g}" for words, bound in bounds.items())
+            raise UserError(f"{name} must be {wanted}, got {number}")
+
+
+def _holds(number: float, words: str, bound: float) -> bool:
+    return {
+        "above": number > bound,
+        "at least": number >= bound,
+        "below": number < bound,
+        "at most": number <= bound,
+    }[words]
+
+
+def _check_model(name: str) -> None:
+    from vqlib.models import MODELS  # imports torch, which takes seconds
+
+    if name not in MODELS:
+        raise UserError(f"unknown model {name!r}: choose one of {', '.join(MODELS)}")

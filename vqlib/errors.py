@@ -1,8 +1,8 @@
-"""The one kind of error that is the user's to mend."""
+"""The one kind of error that the user can mend."""
 
 
 class UserError(ValueError):
-    """Something asked for or found on disk is wrong; the message says what, where and what to do.
+    """An error in what was asked for or found on disk; its message says what, where and what to do.
 
     The command line prints it as one line and exits with code 1.
     """

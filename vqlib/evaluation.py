@@ -1,112 +1,111 @@
 """How well a model reconstructs: error, PSNR, SSIM, and the use of the codebook."""
 
 import math
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from vqlib.errors import UserError
-from vqlib.images import Images, check_images, load_images, scale
-from vqlib.runs import Run, load_run
+from vqlib.images import check_images, scale
+from vqlib.models import BATCH, ImageModel, reconstruct_all
+from vqlib.quantizer import codebook_use, count_codes
 from vqlib.similarity import check_pair, ssim_by_protocol
 
-BATCH = 250
+
+@dataclass(frozen=True)
+class Reconstructed:
+    """Test images and what a model made of them: what every metric is computed from.
+
+    Attributes:
+        x: originals, float32 (N, 3, 32, 32) in [0, 1].
+        y: reconstructions, of the same shape and range.
+        usage: how often each code occurs in all images, (num_codes,); empty without codes.
+        data_variance: variance of the training pixels in [0, 1].
+    """
+
+    x: Tensor
+    y: Tensor
+    usage: Tensor
+    data_variance: float
+
+    @cached_property
+    def mse(self) -> float:
+        """Mean squared error over all pixels."""
+        pairs = zip(self.x.split(BATCH), self.y.split(BATCH), strict=True)
+        return sum((a.double() - b).square().sum().item() for a, b in pairs) / self.x.numel()
+
+    @cached_property
+    def ssim_by_protocol(self) -> dict[str, float | None]:
+        """Mean SSIM by each of `similarity.PROTOCOLS`."""
+        return ssim_by_protocol(self.x, self.y)
 
 
-def evaluate(model: nn.Module, images: Tensor, data_variance: float) -> dict[str, Any]:
-    """Figures over test images, in float32.
+@dataclass(frozen=True)
+class Metric:
+    """A figure of merit over test images.
+
+    Attributes:
+        heading: its name in tables and on axes, with its unit; empty keeps it out of tables.
+        decimals: how many to show.
+        compute: gives its value, or None if the model has no such figure.
+    """
+
+    heading: str
+    decimals: int
+    compute: Callable[[Reconstructed], float | None]
+
+
+METRICS: dict[str, Metric] = {
+    "test_mse": Metric("", 5, lambda r: r.mse),
+    "test_nmse": Metric("NMSE", 4, lambda r: r.mse / r.data_variance),
+    "test_psnr": Metric("PSNR (dB)", 2, lambda r: -10 * math.log10(r.mse) if r.mse else math.inf),
+    "test_ssim": Metric("SSIM", 4, lambda r: r.ssim_by_protocol["Wang et al."]),
+    "perplexity": Metric("Perplexity", 0, lambda r: codebook_use(r.usage)["perplexity"]),
+    "codes_used": Metric("", 0, lambda r: codebook_use(r.usage)["codes_used"]),
+}
+
+
+def evaluate(model: ImageModel, images: Tensor, data_variance: float) -> dict[str, Any]:
+    """Compute every metric over test images, in float32.
 
     Args:
-        model: has `codes`, `decode_codes` and `reconstruct`; see `vqlib.models`.
+        model: has `codes`, `num_codes`, `decode_codes` and `reconstruct`; see `ImageModel`.
         images: uint8 (N, 3, 32, 32).
-        data_variance: of the training pixels in [0, 1]; above 0.
+        data_variance: variance of the training pixels in [0, 1]; above 0.
 
     Returns:
         `n_test`; `test_mse`, the mean over all pixels of images in [0, 1]; `test_nmse` =
         test_mse / data_variance; `test_psnr` = -10 log10(test_mse), in dB; `test_ssim`, the mean
-        of Wang et al.'s SSIM per image; `ssim_by_protocol`, see there. With a codebook also
-        `perplexity` of the codes over all images, and `codes_used`; else both None.
+        of Wang et al.'s SSIM per image; `perplexity` of the codes over all images and
+        `codes_used`, both None without a codebook; `ssim_by_protocol`, see there.
 
     Raises:
-        UserError: for images of another kind or shape, a variance that is none, and a model whose
-            reconstructions have another shape, are not finite, or lie outside [0, 1].
+        UserError: if the images are of another kind or shape, the variance is not one, or the
+            model's reconstructions have another shape, are not finite, or lie outside [0, 1].
     """
     check_images(images, "test")
     if not 0 < data_variance < math.inf:
         raise UserError(f"data_variance must be a finite number above 0, got {data_variance}")
-    squared_error, usage = 0.0, None
-    reconstructions = torch.empty(images.shape)
-    parts = reconstructions.split(BATCH)
-    for part, (x, y, codes) in zip(parts, reconstruct_all(model, images), strict=True):
-        check_pair(x, y, 1.0)
-        squared_error += (x.double() - y.double()).square().sum().item()
-        usage = count_codes(model, codes, usage)
-        part.copy_(y)
-    mse = squared_error / images.numel()
-    protocols = ssim_by_protocol(scale(images), reconstructions)
+    reconstructed = _reconstruct(model, images, data_variance)
+    figures = {name: metric.compute(reconstructed) for name, metric in METRICS.items()}
     return {
         "n_test": len(images),
-        "test_mse": mse,
-        "test_nmse": mse / data_variance,
-        "test_psnr": -10 * torch.tensor(mse, dtype=torch.float64).log10().item(),
-        "test_ssim": protocols["Wang et al."],
-        **codebook_use(usage),
-        "ssim_by_protocol": protocols,
+        **figures,
+        "ssim_by_protocol": reconstructed.ssim_by_protocol,
     }
 
 
-def evaluate_run(path: str | Path) -> dict[str, Any]:
-    """Evaluates the stored weights of a run anew, on the test images of its data set."""
-    run = load_run(path)
-    model = run.model  # a damaged run is told before its images are loaded
-    return evaluate(model, load_run_images(run), run.data_variance)
-
-
-def load_run_images(run: Run) -> Tensor:
-    """The test images of a run, uint8 (N, 3, 32, 32); a `UserError` where they have changed."""
-    images = load_images(run.config.dataset, run.config.limit)
-    check_same_images(run, images)
-    return images.test
-
-
-def check_same_images(run: Run, images: Images) -> None:
-    """Refuses images other than those that a run was made of."""
-    if images.digest != run.environment["data_md5"]:
-        raise UserError(
-            f"{run.folder.name} was made of other images than {images.name} holds now: bring those "
-            "back, or delete the run's folder to have it trained again"
-        )
-
-
-@torch.no_grad()
-def reconstruct_all(
-    model: nn.Module, images: Tensor
-) -> Iterator[tuple[Tensor, Tensor, Tensor | None]]:
-    """Batches of originals and reconstructions, float32 in [0, 1], and codes or None."""
-    device = next(model.parameters()).device
-    model.eval()
-    for batch in images.split(BATCH):
-        x = scale(batch.to(device))
-        codes = model.codes(x)
-        y = model.reconstruct(x) if codes is None else model.decode_codes(codes)
-        yield x, y, codes
-
-
-def count_codes(model: nn.Module, codes: Tensor | None, usage: Tensor | None) -> Tensor | None:
-    """Adds the counts of `codes` to `usage` (num_embeddings,); None where there are no codes."""
-    if codes is None:
-        return None
-    counts = torch.bincount(codes.flatten(), minlength=model.quantizer.num_embeddings)
-    return counts if usage is None else usage + counts
-
-
-def codebook_use(usage: Tensor | None) -> dict[str, Any]:
-    """`perplexity`, e to the entropy in nats of the codes' frequencies, and `codes_used`."""
-    if usage is None:
-        return {"perplexity": None, "codes_used": None}
-    share = usage.double() / usage.sum()
-    entropy = -torch.xlogy(share, share).sum()
-    return {"perplexity": entropy.exp().item(), "codes_used": int((usage > 0).sum())}
+def _reconstruct(model: ImageModel, images: Tensor, data_variance: float) -> Reconstructed:
+    reconstructions, counts = torch.empty(images.shape), []
+    parts = reconstructions.split(BATCH)
+    for part, (x, y, codes) in zip(parts, reconstruct_all(model, images), strict=True):
+        check_pair(x, y, 1.0)
+        part.copy_(y)
+        if codes is not None:
+            counts.append(count_codes(codes, model.num_codes).cpu())
+    usage = torch.stack(counts).sum(0) if counts else torch.zeros(0, dtype=torch.int64)
+    return Reconstructed(scale(images), reconstructions, usage, data_variance)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from hashlib import md5
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import numpy as np
 import torch
@@ -19,6 +19,7 @@ from vqlib.paths import ROOT
 from vqlib.system.files import sole_writer
 
 SIZE = 32
+IMAGE_SHAPE = (3, SIZE, SIZE)
 TEST_SHARE = 0.1  # of a folder without train/ and test/
 PHOTOS = {  # no photograph is in both splits
     "train": (
@@ -36,10 +37,10 @@ class Images:
     """A data set in memory; tensors of another kind or shape are a `UserError`.
 
     Attributes:
-        name: the data set as it was asked for.
+        name: the data set as `load_images` was asked for it.
         train: uint8 (N, 3, 32, 32), channels_last; N at least 1.
         test: uint8 (M, 3, 32, 32), channels_last; M at least 1.
-        limit: as it was asked for.
+        limit: as `load_images` was asked for it.
     """
 
     name: str
@@ -54,7 +55,7 @@ class Images:
     @cached_property
     def variance(self) -> float:
         """Variance of the training pixels in [0, 1]; 0.06329 for CIFAR-10."""
-        values = self.train.permute(0, 2, 3, 1).reshape(-1)  # a view when channels_last
+        values = self.train.permute(0, 2, 3, 1).reshape(-1)  # a view if channels_last
         counts = torch.bincount(values, minlength=256).double()
         levels = torch.arange(256, dtype=torch.float64) / 255
         share = counts / counts.sum()
@@ -62,26 +63,37 @@ class Images:
         return ((share * (levels - mean).square()).sum()).item()
 
     @property
+    def facts(self) -> dict[str, Any]:
+        """What a run records of its data."""
+        return {
+            "dataset": self.name,
+            "data_md5": self.digest,
+            "n_train": len(self.train),
+            "n_test": len(self.test),
+            "data_variance": self.variance,
+        }
+
+    @property
     def digest(self) -> str:
-        """md5 of all pixels, to tell whether two runs saw the same images."""
+        """md5 of all pixels: equal if two runs saw the same images."""
         total = md5(usedforsecurity=False)
         for split in (self.train, self.test):
-            total.update(split.permute(0, 2, 3, 1).contiguous().numpy())
+            total.update(split.permute(0, 2, 3, 1).contiguous().numpy().data)
         return total.hexdigest()
 
 
 def load_images(dataset: str = "cifar10", limit: int | None = None) -> Images:
-    """Loads a data set as uint8 images of 32×32 RGB.
+    """Load a data set as uint8 images of 32×32 RGB.
 
     Args:
         dataset: `cifar10` (found under $VQLIB_DATA or data/, else downloaded; its md5 is
             checked), `photos` (crops of photographs that scikit-image carries: offline, always
-            the same), or a folder of images: either with the sub-folders train and test, or
-            else every tenth picture is for testing.
+            the same), or a folder of images. If the folder has no sub-folders train and test,
+            every tenth picture is a test image.
         limit: take only the first so many images of each split; at least 1.
 
     Raises:
-        UserError: where the data cannot be had or used; the message says what to do.
+        UserError: if the data cannot be had or used; the message says what to do.
     """
     if limit is not None and limit < 1:
         raise UserError(f"limit must be above 0, got {limit}")
@@ -95,7 +107,10 @@ def load_images(dataset: str = "cifar10", limit: int | None = None) -> Images:
 
 
 def resolve_dataset(dataset: str, tell: Callable[[str], None] = print) -> str:
-    """`auto` as `cifar10` where it can be had, else `photos`, said once; others as they are."""
+    """Return the data set that `auto` stands for: `cifar10` if it can be had, else `photos`.
+
+    Say so if it is `photos`. Any other name is returned as it is.
+    """
     if dataset != "auto":
         return dataset
     try:
@@ -107,15 +122,15 @@ def resolve_dataset(dataset: str, tell: Callable[[str], None] = print) -> str:
 
 
 def check_images(images: Tensor, what: str) -> None:
-    """Refuses what is not one or more uint8 images of 32×32 RGB; `what` they are is said."""
+    """Refuse anything but one or more uint8 images of 32×32 RGB; `what` names them."""
     shape = tuple(images.shape)
-    if images.dtype != torch.uint8 or shape[1:] != (3, SIZE, SIZE) or not shape[0]:
+    if images.dtype != torch.uint8 or shape[1:] != IMAGE_SHAPE or not shape[0]:
         kind = str(images.dtype).removeprefix("torch.")
         raise UserError(f"{what} images must be uint8 (N, 3, {SIZE}, {SIZE}), got {kind} {shape}")
 
 
 def scale(images: Tensor) -> Tensor:
-    """uint8 images as float32 in [0, 1]."""
+    """Return uint8 images as float32 in [0, 1]."""
     return images.float().div_(255)
 
 
@@ -127,7 +142,7 @@ def _cifar10() -> tuple[np.ndarray, np.ndarray]:
     from torchvision.datasets import CIFAR10  # takes a second to import
 
     class Cifar10(CIFAR10):
-        """With md5 taken again only where a file has changed since this process took it."""
+        """Takes the md5 again only if a file has changed since this process took it."""
 
         def _check_integrity(self) -> bool:
             folder = Path(self.root, self.base_folder)
@@ -144,8 +159,8 @@ def _cifar10() -> tuple[np.ndarray, np.ndarray]:
         raise UserError(f"VQLIB_DATA is {given!r}: give the folder above, that holds it")
     if given and not root.is_dir():
         raise UserError(
-            f"VQLIB_DATA is {given!r}, which is no folder: give the one that holds "
-            f"{CIFAR10.base_folder}, or that it is to be downloaded to"
+            f"VQLIB_DATA is {given!r}, which is no folder: give the folder that holds "
+            f"{CIFAR10.base_folder}, or one to download it to"
         )
     try:
         if not (root / CIFAR10.base_folder).is_dir():
@@ -162,7 +177,7 @@ def _cifar10() -> tuple[np.ndarray, np.ndarray]:
 
 
 def _wrong_file(folder: Path) -> str | None:
-    """What is wrong with the first bad file of CIFAR-10."""
+    """Return what is wrong with the first bad file of CIFAR-10."""
     from torchvision.datasets import CIFAR10
     from torchvision.datasets.utils import check_integrity
 
@@ -180,7 +195,7 @@ _good_marks: dict[Path, dict[str, tuple[int, ...]]] = {}  # of folders whose md5
 
 
 def _file_marks(folder: Path) -> dict[str, tuple[int, ...]]:
-    """What changes when a file does: its place on disk, size, and both of its times.
+    """Return what changes when a file does: its place on disk, size, and both of its times.
 
     The second time is the system's own, which nobody can set back.
     """
@@ -189,14 +204,14 @@ def _file_marks(folder: Path) -> dict[str, tuple[int, ...]]:
 
 
 def _download_cifar10(root: Path) -> None:
-    """Downloads and unpacks aside, then renames: what is there under its name is whole."""
+    """Download and unpack aside, then rename: what has the data's name is whole."""
     from torchvision.datasets import CIFAR10
 
     aside = root / ".download"
     try:
         aside.mkdir(parents=True, exist_ok=True)
         with sole_writer(aside):
-            if not (root / CIFAR10.base_folder).is_dir():  # by another process meanwhile
+            if not (root / CIFAR10.base_folder).is_dir():  # another process may have made it
                 CIFAR10(aside, download=True)
                 os.replace(aside / CIFAR10.base_folder, root / CIFAR10.base_folder)
         shutil.rmtree(aside, ignore_errors=True)
@@ -209,7 +224,7 @@ def _download_cifar10(root: Path) -> None:
 
 
 def _photos(split: str) -> np.ndarray:
-    """Square crops of several sizes at seeded places, resized to 32×32, some mirrored."""
+    """Return square crops of several sizes at seeded places, resized to 32×32, some mirrored."""
     from skimage import data
 
     photographs = []
@@ -244,9 +259,9 @@ def _folder(dataset: str) -> tuple[np.ndarray, np.ndarray]:
     if len(given) == 1:
         raise UserError(f"{root} has a folder {given[0]}, but not both train and test")
     if given:
-        splits = [_find_pictures(splits[split]) for split in given]
-        pixels = _read_pictures(root, [path for split in splits for path in split])
-        return pixels[: len(splits[0])], pixels[len(splits[0]) :]
+        train, test = (_find_pictures(splits[split]) for split in given)
+        pixels = _read_pictures(root, train + test)
+        return pixels[: len(train)], pixels[len(train) :]
     pictures = _find_pictures(root)
     if len(pictures) < 2:
         raise UserError(f"{root} holds one picture: training and testing need at least two")
@@ -256,7 +271,7 @@ def _folder(dataset: str) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _find_pictures(folder: Path) -> list[Path]:
-    """Every picture in a folder and those below it, in order; hidden files are none."""
+    """Return every picture in a folder and its sub-folders, in order; skip hidden files."""
 
     def refuse(error: OSError) -> NoReturn:
         raise UserError(f"{error.filename} cannot be read: {error.strerror}") from None
@@ -294,7 +309,7 @@ def _read_picture(path: Path) -> Image.Image:
         with Image.open(path) as picture:
             problem = _unlike_rgb(picture)
             upright = ImageOps.exif_transpose(picture)  # as a camera was held
-    except Exception as error:  # Pillow raises almost anything where a picture is damaged
+    except Exception as error:  # Pillow raises almost anything for a damaged picture
         raise UserError(f"{path} cannot be read as a picture: {error}") from None
     if problem:
         raise UserError(f"{path} is {problem}, not RGB: convert it first")
@@ -302,23 +317,24 @@ def _read_picture(path: Path) -> Image.Image:
 
 
 def _unlike_rgb(picture: Image.Image) -> str | None:
-    """What an opened picture is if it is not a plain one of 8 bits in three colours.
+    """Return what an opened picture is if it is not plain RGB of 8 bits, else None.
 
     Pillow would silently take an animation's first frame, drop transparency and cut 16 bits to 8.
     """
-    if getattr(picture, "is_animated", False) and picture.format != "MPO":  # a camera's JPEG
-        return f"{picture.n_frames} pictures in one file"
+    frames = getattr(picture, "n_frames", 1)
+    if frames > 1 and picture.format != "MPO":  # a camera's JPEG
+        return f"{frames} pictures in one file"
     if 0 in picture.size:
         return "without a pixel"
     if picture.mode != "RGB":
         return picture.mode
     if "transparency" in picture.info:
         return "RGB with transparency"
-    if any(";16" in str(tile.args) for tile in picture.tile):
+    if any(";16" in str(tile.args) for tile in getattr(picture, "tile", [])):
         return "RGB of 16 bits"
     return None
 
 
 def _tensor(pixels: np.ndarray) -> Tensor:
-    """(N, 32, 32, 3) as (N, 3, 32, 32) without a copy: channels_last."""
+    """Return (N, 32, 32, 3) as (N, 3, 32, 32) without a copy: channels_last."""
     return torch.from_numpy(np.ascontiguousarray(pixels)).permute(0, 3, 1, 2)

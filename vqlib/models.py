@@ -1,26 +1,93 @@
-"""The two models: a plain Gaussian VAE and a VQ-VAE, for 32×32 RGB images in [0, 1].
+"""The models: a Gaussian VAE and a VQ-VAE, for 32×32 RGB images in [0, 1].
 
-Both answer the same questions, so that training and evaluation need not know which one they have:
-
-- `loss(x)`: a dict of scalar terms; "loss" is the one to minimise.
-- `reconstruct(x)`: images in [0, 1] of the shape of x, deterministic.
-- `encode(x)`, `decode(z)`: to the latent and back.
-- `codes(x)`: the discrete codes, or None where the latent is continuous.
+Each is a class with everything that the rest of the library asks of a model (see `ImageModel`);
+its constructor's parameters are its settings, by the names that they have in `TrainConfig`.
+`MODELS` gives each class its name.
 """
 
+import inspect
+import math
+from collections.abc import Iterator, Mapping
 from itertools import pairwise
+from typing import Any, Protocol
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vqlib.quantizer import VectorQuantizer
+from vqlib.images import IMAGE_SHAPE, scale
+from vqlib.quantizer import VectorQuantizer, codebook_use, count_codes, is_collapsed
 from vqlib.system import processes
 
-IMAGE_SHAPE = (3, 32, 32)
+BATCH = 250  # test images at a time
+GRID = 8  # codes along each side of an image
 
 
-class VAE(nn.Module):
+class ImageModel(nn.Module):
+    """What training, evaluation, tables and figures ask of a model of images.
+
+    A model has a `title`, `loss`, `reconstruct` and `bits`. One with a discrete latent also has
+    `num_codes`, `codes` and `decode_codes`. Images may be uint8, or float32 in [0, 1].
+
+    Attributes:
+        title: the model's name in tables and figures.
+        data_variance: variance of the training pixels in [0, 1].
+    """
+
+    title: str
+    data_variance: float
+
+    @property
+    def num_codes(self) -> int:
+        """How many codes a discrete latent chooses from; 0 if the latent is continuous."""
+        return 0
+
+    def bits(self, last: Mapping[str, Any]) -> float:
+        """Return the bits that the latent of an image takes.
+
+        Args:
+            last: the last row of the history, which has the loss terms.
+        """
+        raise NotImplementedError
+
+    def loss(self, x: Tensor) -> dict[str, Tensor]:
+        """Return the scalar loss terms of x (B, 3, 32, 32); "loss" is the one to minimise."""
+        raise NotImplementedError
+
+    def reconstruct(self, x: Tensor) -> Tensor:
+        """Return x (B, 3, 32, 32) encoded and decoded: float32 in [0, 1], deterministic."""
+        raise NotImplementedError
+
+    def codes(self, x: Tensor) -> Tensor | None:
+        """Return the codes of x, int64 in [0, num_codes), or None if the latent is continuous."""
+        return None
+
+    def decode_codes(self, codes: Tensor) -> Tensor:
+        """Return the images (B, 3, 32, 32) in [0, 1] that codes stand for."""
+        raise NotImplementedError
+
+    def test_figures(self, images: Tensor) -> dict[str, Any]:
+        """Return the error and the use of the codebook over test images (N, 3, 32, 32).
+
+        If several processes train together, each passes the same images and takes its share.
+
+        Returns:
+            `test_nmse`, the mean squared error / data_variance; `perplexity` and `codes_used` (see
+            `codebook_use`); `collapsed`, whether hardly more than one code is used. The last three
+            are None without a codebook.
+        """
+        squared_error = torch.zeros(1, dtype=torch.float64)
+        usage = torch.zeros(self.num_codes, dtype=torch.int64)
+        for x, y, codes in reconstruct_all(self, processes.share(images)):
+            squared_error += (x - y).square().sum().item()
+            if codes is not None:
+                usage += count_codes(codes, self.num_codes).cpu()
+        processes.add_up(squared_error, usage)
+        nmse = squared_error.item() / images.numel() / self.data_variance
+        return {"test_nmse": nmse, **codebook_use(usage), "collapsed": is_collapsed(usage)}
+
+
+class VAE(ImageModel):
     """Variational autoencoder of Kingma & Welling (2013), https://arxiv.org/abs/1312.6114.
 
     Four stride-2 convolutions down to 2×2, four stride-2 transposed convolutions back, and a
@@ -30,39 +97,51 @@ class VAE(nn.Module):
         latent_dim: length of the latent vector.
         beta: weight of the KL term; 1 is the evidence lower bound, with a Gaussian decoder of
             variance 1/2 (its negative log-likelihood is the sum of squares, up to a constant).
+        data_variance: variance of the training pixels; the loss does not depend on it.
     """
 
-    def __init__(self, latent_dim: int = 128, beta: float = 1.0):
+    title = "VAE"
+
+    def __init__(self, latent_dim: int = 128, beta: float = 1.0, data_variance: float = 1.0):
         super().__init__()
         self.beta = beta
+        self.data_variance = data_variance
         widths = (3, 32, 64, 128, 256)
-        down, up = [], []
+        down: list[nn.Module] = []
+        up: list[nn.Module] = []
         for narrow, wide in pairwise(widths):
             down += [nn.Conv2d(narrow, wide, 4, stride=2, padding=1), nn.ReLU()]
             up = [nn.ReLU(), nn.ConvTranspose2d(wide, narrow, 4, stride=2, padding=1), *up]
         self.encoder = nn.Sequential(*down, nn.Flatten(), nn.Linear(1024, 2 * latent_dim))
         self.decoder = nn.Sequential(nn.Linear(latent_dim, 1024), nn.Unflatten(1, (256, 2, 2)), *up)
 
+    def bits(self, last: Mapping[str, Any]) -> float:
+        """Return the KL term of the last epoch in bits an image."""
+        return last["kl"] / math.log(2)
+
     def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and log-variance of q(z|x), each (B, latent_dim), for x (B, 3, 32, 32) in [0, 1]."""
+        """Return mean and log-variance of q(z|x), each (B, latent_dim), for x (B, 3, 32, 32)."""
         mean, log_variance = self.encoder(_centred(x)).float().chunk(2, dim=1)
         return mean, log_variance
 
     def decode(self, z: Tensor) -> Tensor:
-        """Mean of p(x|z), not clipped, (B, 3, 32, 32), for z (B, latent_dim)."""
+        """Return the mean of p(x|z), not clipped, (B, 3, 32, 32), for z (B, latent_dim)."""
         return self.decoder(z).float() + 0.5
 
     def loss(self, x: Tensor) -> dict[str, Tensor]:
-        """Negative evidence lower bound in nats per image, one sample of z for each (equation 7).
+        """Return the negative evidence lower bound in nats per image (equation 7).
+
+        Each image has one sample of z.
 
         Returns:
             `loss` = `reconstruction` + beta · `kl`; `reconstruction` is the sum of squares over
             the pixels, `kl` = KL(q(z|x) ‖ N(0, 1)); each the mean over the batch.
         """
+        x = _unit(x)
         mean, log_variance = self.encode(x)
         z = mean + (log_variance / 2).exp() * processes.randn_like(mean)
         reconstruction = F.mse_loss(self.decode(z), x, reduction="sum") / len(x)
-        kl = (mean.square() + log_variance.exp() - 1 - log_variance).sum() / 2 / len(x)
+        kl = kl_to_prior(mean, log_variance).sum() / len(x)
         return {
             "loss": reconstruction + self.beta * kl,
             "reconstruction": reconstruction,
@@ -71,11 +150,16 @@ class VAE(nn.Module):
 
     @torch.no_grad()
     def reconstruct(self, x: Tensor) -> Tensor:
-        """Decodes the posterior mean of x (B, 3, 32, 32) in [0, 1] to the same."""
+        """Return the decoded posterior mean of x (B, 3, 32, 32): the same shape, in [0, 1]."""
         return self.decode(self.encode(x)[0]).clamp(0, 1)
 
-    def codes(self, x: Tensor) -> None:
-        """None: the latent is continuous."""
+
+def kl_to_prior(mean: Tensor, log_variance: Tensor) -> Tensor:
+    """Return KL(N(mean, exp(log_variance)) ‖ N(0, 1)) of each element, in nats.
+
+    This is appendix B of Kingma & Welling (2013). Shapes are those of the arguments.
+    """
+    return (mean.square() + log_variance.exp() - 1 - log_variance) / 2
 
 
 class ResidualStack(nn.Module):
@@ -97,13 +181,13 @@ class ResidualStack(nn.Module):
         )
 
     def forward(self, h: Tensor) -> Tensor:
-        """(B, num_hiddens, H, W) to the same shape."""
+        """Map (B, num_hiddens, H, W) to the same shape."""
         for block in self.blocks:
             h = h + block(h)
         return F.relu(h)
 
 
-class VQVAE(nn.Module):
+class VQVAE(ImageModel):
     """VQ-VAE of van den Oord et al. (2017), https://arxiv.org/abs/1711.00937, section 4.1.
 
     An image becomes 8×8 codes, each one of `num_embeddings`: 64 · log2(512) = 576 bits.
@@ -115,6 +199,8 @@ class VQVAE(nn.Module):
         commitment_cost: beta of equation 3.
         data_variance: variance of the training pixels, by which the squared error is divided.
     """
+
+    title = "VQ-VAE"
 
     def __init__(
         self,
@@ -153,21 +239,31 @@ class VQVAE(nn.Module):
             nn.ConvTranspose2d(half, 3, 4, stride=2, padding=1),  # 32×32
         )
 
+    @property
+    def num_codes(self) -> int:
+        """How many codes the codebook has."""
+        return self.quantizer.num_embeddings
+
+    def bits(self, last: Mapping[str, Any]) -> float:
+        """Return the bits of an image's codes, all of equal length."""
+        return GRID * GRID * math.log2(self.num_codes)
+
     def encode(self, x: Tensor) -> Tensor:
-        """z_e (B, embedding_dim, 8, 8) for x (B, 3, 32, 32) in [0, 1]."""
+        """Return z_e (B, embedding_dim, 8, 8) for x (B, 3, 32, 32)."""
         return self.encoder(_centred(x)).float()
 
     def decode(self, z_q: Tensor) -> Tensor:
-        """Image, not clipped, (B, 3, 32, 32), for z_q (B, embedding_dim, 8, 8)."""
+        """Return the image, not clipped, (B, 3, 32, 32), for z_q (B, embedding_dim, 8, 8)."""
         return self.decoder(z_q).float() + 0.5
 
     def loss(self, x: Tensor) -> dict[str, Tensor]:
-        """Equation 3, with the squared error divided by the variance of the data.
+        """Return equation 3, with the squared error divided by the variance of the data.
 
         Returns:
-            `loss` = `reconstruction` + commitment_cost · `commitment` (+ `codebook` where
-            `decay = 0`); `reconstruction` is MSE / data_variance.
+            `loss` = `reconstruction` + commitment_cost · `commitment`; `reconstruction` is
+            MSE / data_variance. If `decay = 0`, `loss` also has the term `codebook`.
         """
+        x = _unit(x)
         quantized = self.quantizer(self.encode(x))
         reconstruction = F.mse_loss(self.decode(quantized.z_q), x) / self.data_variance
         terms = {"reconstruction": reconstruction, "commitment": quantized.commitment}
@@ -179,22 +275,74 @@ class VQVAE(nn.Module):
 
     @torch.no_grad()
     def codes(self, x: Tensor) -> Tensor:
-        """Codes (B, 8, 8), int64 in [0, num_embeddings), of x (B, 3, 32, 32) in [0, 1]."""
+        """Return the codes (B, 8, 8) of x (B, 3, 32, 32), int64 in [0, num_embeddings)."""
         return self.quantizer.nearest(self.encode(x))
 
     @torch.no_grad()
     def decode_codes(self, codes: Tensor) -> Tensor:
-        """Images (B, 3, 32, 32) in [0, 1] for codes (B, 8, 8)."""
+        """Return the images (B, 3, 32, 32) in [0, 1] of codes (B, 8, 8)."""
         return self.decode(self.quantizer.lookup(codes)).clamp(0, 1)
 
     @torch.no_grad()
     def reconstruct(self, x: Tensor) -> Tensor:
-        """Decodes the nearest codes of x (B, 3, 32, 32) in [0, 1] to the same."""
+        """Return the decoded nearest codes of x (B, 3, 32, 32): the same shape, in [0, 1]."""
         return self.decode_codes(self.codes(x))
 
 
-def _centred(x: Tensor) -> Tensor:
-    """Checks x (B, 3, 32, 32) and moves [0, 1] to [-0.5, 0.5]."""
+MODELS: dict[str, type[ImageModel]] = {"vae": VAE, "vqvae": VQVAE}
+
+
+class Settings(Protocol):
+    """What a model is built from: its name, and its settings as attributes. A `TrainConfig`."""
+
+    @property
+    def model(self) -> str:
+        """The model's name in `MODELS`."""
+
+
+def settings(model: str) -> tuple[str, ...]:
+    """Return the names of the config's settings that a model takes; the others are for all."""
+    names = inspect.signature(MODELS[model]).parameters
+    return tuple(name for name in names if name != "data_variance")
+
+
+def build_model(config: Settings, data_variance: float) -> ImageModel:
+    """Build a fresh model with the config's settings; torch's random state is left as it was.
+
+    Args:
+        config: names the model and its settings.
+        data_variance: variance of the training pixels in [0, 1].
+    """
+    values = {name: getattr(config, name) for name in settings(config.model)}
+    with torch.random.fork_rng([]):
+        return MODELS[config.model](**values, data_variance=data_variance)
+
+
+@torch.no_grad()
+def reconstruct_all(
+    model: ImageModel, images: Tensor
+) -> Iterator[tuple[Tensor, Tensor, Tensor | None]]:
+    """Yield batches of originals and reconstructions, float32 in [0, 1], and codes or None.
+
+    Args:
+        model: is put into evaluation mode.
+        images: uint8 (N, 3, 32, 32).
+    """
+    device = next(model.parameters()).device
+    model.eval()
+    for batch in images.split(BATCH):
+        x = scale(batch.to(device))
+        codes = model.codes(x)
+        y = model.reconstruct(x) if codes is None else model.decode_codes(codes)
+        yield x, y, codes
+
+
+def _unit(x: Tensor) -> Tensor:
+    """Check x (B, 3, 32, 32) and scale it to [0, 1] if it is uint8."""
     if x.ndim != 4 or tuple(x.shape[1:]) != IMAGE_SHAPE:
         raise ValueError(f"expected images of shape (B, 3, 32, 32), got {tuple(x.shape)}")
-    return x - 0.5
+    return scale(x) if x.dtype == torch.uint8 else x
+
+
+def _centred(x: Tensor) -> Tensor:
+    return _unit(x) - 0.5

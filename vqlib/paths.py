@@ -1,4 +1,4 @@
-"""Where things are: the project's root, new runs, and the runs that are shipped with it."""
+"""Where things are: the project's root, new runs, and the runs shipped with the project."""
 
 from pathlib import Path
 
@@ -8,6 +8,6 @@ SHIPPED = ROOT / "results" / "paper"
 
 
 def shown(path: Path) -> str:
-    """The path as messages name it: inside the project, relative to its root."""
+    """Return a path as messages name it: relative to the project's root if it is inside."""
     path = Path(path).resolve()
     return str(path.relative_to(ROOT)) if path.is_relative_to(ROOT) else str(path)

@@ -1,6 +1,6 @@
 """The vector quantizer of van den Oord et al. (2017), https://arxiv.org/abs/1711.00937."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -8,16 +8,18 @@ from torch import Tensor, nn
 
 from vqlib.system import processes
 
+COLLAPSED = 2  # a perplexity below it: hardly more than one code is in use
+
 
 class Quantized(NamedTuple):
-    """What the quantizer returns.
+    """The result of quantizing a batch.
 
     Attributes:
         z_q: the chosen codebook vectors, shape of `z_e`; the gradient passes straight to `z_e`.
         codes: index of the chosen vector at each position, int64 (B, H, W).
         commitment: mean over elements of (z_e - sg[z_q])², scalar.
         codebook_loss: mean over elements of (sg[z_e] - z_q)², scalar; moves the codebook only
-            when `decay = 0`.
+            if `decay = 0`.
     """
 
     z_q: Tensor
@@ -27,25 +29,29 @@ class Quantized(NamedTuple):
 
 
 class VectorQuantizer(nn.Module):
-    """Replaces each vector by the nearest of `num_embeddings` codebook vectors (equations 1 and 2).
+    """Layer that replaces each vector by the nearest of K codebook vectors (equations 1 and 2).
 
-    For example (B, D, H, W) = (16, 64, 8, 8) holds 16·8·8 = 1,024 vectors of 64 numbers, each of
-    which is quantized on its own.
+    For example, (B, D, H, W) = (16, 64, 8, 8) holds 16·8·8 = 1,024 vectors of 64 numbers. Each is
+    quantized on its own.
 
-    Arithmetic is float32 even under autocast: in bfloat16 1-3% of the vectors would be given
-    another code, which can collapse the codebook.
+    Arithmetic is float32 even under autocast: bfloat16 would give 1-3% of the vectors another
+    code, which can collapse the codebook.
 
     Args:
         num_embeddings: K, the number of codebook vectors.
         embedding_dim: D, the length of each.
         decay: above 0, the codebook follows exponential moving averages of the vectors assigned
-            to it (appendix A.1); at 0 it is learnt by the second term of equation 3.
+            to it (appendix A.1); at 0, the second term of equation 3 trains it.
         epsilon: added to the counts so that an unused code never divides by zero.
         codebook_init: `uniform` starts with vectors of unit expected length and averages that
             agree with them. `normal` starts as github.com/zalandoresearch/pytorch-vq-vae does,
-            with standard normal vectors, counts of 0 and other standard normal sums: a code that
-            the first batches miss is thrown far away, and comes back as a near-zero vector.
+            with standard normal vectors, counts of 0 and other standard normal sums. A code that
+            the first batches miss is then thrown far away and comes back as a near-zero vector.
     """
+
+    codebook: Tensor  # (K, D)
+    ema_counts: Tensor  # (K,)
+    ema_sums: Tensor  # (K, D)
 
     def __init__(
         self,
@@ -78,7 +84,7 @@ class VectorQuantizer(nn.Module):
             self.codebook = nn.Parameter(codebook)
 
     def forward(self, z_e: Tensor) -> Quantized:
-        """Quantizes z_e (B, D, H, W); in training with `decay > 0` also moves the codebook."""
+        """Quantize z_e (B, D, H, W); in training with `decay > 0`, also move the codebook."""
         with torch.autocast(z_e.device.type, enabled=False):
             z_e = z_e.float()
             codes = self.nearest(z_e)
@@ -92,7 +98,7 @@ class VectorQuantizer(nn.Module):
 
     @torch.no_grad()
     def nearest(self, z_e: Tensor) -> Tensor:
-        """Index of the codebook vector nearest to each vector of z_e (B, D, H, W): (B, H, W)."""
+        """Return the index of the codebook vector nearest to each vector of z_e: (B, H, W)."""
         if z_e.ndim != 4 or z_e.shape[1] != self.embedding_dim:
             raise ValueError(
                 f"expected z_e of shape (B, {self.embedding_dim}, H, W), got {tuple(z_e.shape)}"
@@ -105,12 +111,12 @@ class VectorQuantizer(nn.Module):
         return scores.argmax(1).view(batch, height, width)
 
     def lookup(self, codes: Tensor) -> Tensor:
-        """The codebook vectors of codes (B, H, W): (B, D, H, W)."""
+        """Return the codebook vectors of codes (B, H, W): (B, D, H, W)."""
         return F.embedding(codes, self.codebook).permute(0, 3, 1, 2)
 
     @torch.no_grad()
     def _update_codebook(self, vectors: Tensor, codes: Tensor) -> None:
-        """Equations 6-8 with vectors (N, D) and codes (N,), those of all processes together."""
+        """Apply equations 6-8 to vectors (N, D) and codes (N,), summed over all processes."""
         counts = torch.bincount(codes, minlength=self.num_embeddings).to(vectors.dtype)
         sums = torch.zeros_like(self.ema_sums).index_add_(0, codes, vectors)
         processes.add_up(counts, sums)
@@ -123,5 +129,34 @@ class VectorQuantizer(nn.Module):
 
 
 def _rows(z: Tensor) -> Tensor:
-    """(B, D, H, W) as (B·H·W, D); a view when z is channels_last."""
+    """Return (B, D, H, W) as (B·H·W, D): a view if z is channels_last."""
     return z.permute(0, 2, 3, 1).reshape(-1, z.shape[1])
+
+
+def count_codes(codes: Tensor, num_codes: int) -> Tensor:
+    """Return how often each code occurs: int64 (num_codes,)."""
+    return torch.bincount(codes.flatten(), minlength=num_codes)
+
+
+def codebook_use(usage: Tensor) -> dict[str, Any]:
+    """Return how much of a codebook is used.
+
+    Args:
+        usage: how often each code occurs, (num_codes,); empty if there is no codebook.
+
+    Returns:
+        `perplexity`, e to the entropy in nats of the codes' frequencies, and `codes_used`, how
+        many codes occur at all. Both are None without a codebook.
+    """
+    if not len(usage):
+        return {"perplexity": None, "codes_used": None}
+    share = usage.double() / usage.sum()
+    entropy = -torch.xlogy(share, share).sum()
+    return {"perplexity": entropy.exp().item(), "codes_used": int((usage > 0).sum())}
+
+
+def is_collapsed(usage: Tensor) -> bool | None:
+    """Return whether a codebook of more than two codes is down to one or two; None without one."""
+    if not len(usage):
+        return None
+    return len(usage) > COLLAPSED and codebook_use(usage)["perplexity"] < COLLAPSED

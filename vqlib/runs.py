@@ -4,20 +4,16 @@ config.json            what defines the run
 environment.json       what it ran on: versions, device, threads, data, git commit
 history.csv            a row an epoch
 weights.safetensors    the trained model, in float16
-evaluation.json        figures over the test images, of those very weights
-reconstructions.png    test images over their reconstructions, pixel by pixel
+evaluation.json        figures over the test images, of the weights as stored
+reconstructions.png    test images above their reconstructions, pixel by pixel
 resume.pt, progress.json, .lock, .holder   only while the run is under way
 """
 
 import hashlib
 import json
-import platform
-import shutil
-import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from importlib.metadata import version
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -32,29 +28,29 @@ from torch import Tensor, nn
 
 from vqlib.config import ALWAYS_NAMED, TrainConfig
 from vqlib.errors import UserError
-from vqlib.models import VAE, VQVAE
-from vqlib.paths import ROOT
-from vqlib.system.files import read_json, write_atomically, write_json
+from vqlib.evaluation import evaluate
+from vqlib.images import Images, load_images
+from vqlib.models import ImageModel, build_model
+from vqlib.quantizer import COLLAPSED
+from vqlib.system.checkpoint import FORMAT, check_format, check_weights
+from vqlib.system.files import read_bytes, read_json, write_atomically, write_json
 
 WEIGHTS = "weights.safetensors"
 FINISHED = ("config.json", "environment.json", "history.csv", "evaluation.json")
-FORMAT = 1  # of run folders; a later version of vqlib that writes other ones counts it up
 SUMMED = ("config.json", WEIGHTS, "reconstructions.png", "history.csv", "evaluation.json")
 HISTORY = ("epoch", "steps", "seconds", "loss", "reconstruction", "test_nmse")
-ANEW = "Delete the run's folder to have it trained again."
-COLLAPSED = 2  # a perplexity below it: hardly more than one code is in use
-PACKAGES = ("torchvision", "numpy", "scikit-image", "pandas")
+ANEW = "Delete the run's folder to train it again."
 
 
 @dataclass(frozen=True)
 class Run:
-    """A finished run, as its folder holds it."""
+    """A finished run, read from its folder when asked."""
 
     folder: Path
     config: TrainConfig
 
     @cached_property
-    def model(self) -> nn.Module:
+    def model(self) -> ImageModel:
         """The trained model in evaluation mode, float32 on the CPU."""
         model = build_model(self.config, self.data_variance)
         path = self.folder / WEIGHTS
@@ -67,6 +63,19 @@ class Run:
         check_weights(path, model, weights)
         model.load_state_dict(weights)
         return model.eval()
+
+    @property
+    def bits(self) -> float:
+        """Bits that the model's latent takes for an image; see the model's `bits`."""
+        with torch.device("meta"):  # no weights are needed
+            model = build_model(self.config, self.data_variance)
+        return model.bits(dict(self.history.iloc[-1].items()))
+
+    @property
+    def terms(self) -> list[str]:
+        """Names of the loss terms in the history, `loss` first."""
+        names = [str(name) for name in self.history if name not in ("epoch", "steps", "seconds")]
+        return names[: next(i for i, name in enumerate(names) if name.startswith("test_"))]
 
     @property
     def data_variance(self) -> float:
@@ -95,7 +104,7 @@ class Run:
 
     @cached_property
     def evaluation(self) -> dict[str, Any]:
-        """What `evaluate` gave for the stored weights."""
+        """Figures that `evaluate` gave for the stored weights."""
         self._content("evaluation.json")  # compares the checksum
         return read_json(self.folder / "evaluation.json")
 
@@ -123,9 +132,9 @@ class Run:
         return originals, reconstructions
 
     def _content(self, name: str) -> bytes:
-        """A file of the folder, compared with the checksum that the run has for it."""
+        """Return a file of the folder; refuse it if its checksum is not the run's."""
         path = self.folder / name
-        content = _read_bytes(path)
+        content = read_bytes(path)
         if self.environment["sha256"][name] != checksum(content):
             raise UserError(
                 f"{path} is damaged: its checksum is not the one in environment.json. {ANEW}"
@@ -134,10 +143,10 @@ class Run:
 
 
 def load_run(path: str | Path) -> Run:
-    """The finished run in the folder `path`; its `model`, `history`, `evaluation` are attributes.
+    """Return the finished run in a folder; `model`, `history` and `evaluation` are attributes.
 
     Raises:
-        UserError: where the folder does not hold a finished run.
+        UserError: if the folder does not hold a finished run.
     """
     folder = Path(path)
     missing = [name for name in FINISHED if not (folder / name).is_file()]
@@ -149,23 +158,23 @@ def load_run(path: str | Path) -> Run:
 
 
 def find_runs(folder: str | Path) -> list[Run]:
-    """The finished runs in a folder of run folders, by model, then batch size, then seed."""
+    """Return the finished runs in a folder of run folders, by model, batch size, then seed."""
     runs = [load_run(path) for path in sorted(Path(folder).glob("*")) if is_finished(path)]
     return sorted(runs, key=lambda r: (r.config.model, r.config.batch_size, r.config.seed))
 
 
 def is_finished(folder: Path) -> bool:
-    """Whether the folder holds a finished run; its environment is written last."""
+    """Return whether a folder holds a finished run."""
     return all((folder / name).is_file() for name in FINISHED)
 
 
 def has_weights(folder: Path) -> bool:
-    """Whether a run folder has its weights: the project ships them for the first seed only."""
+    """Return whether a run folder has its weights: the project ships them for few seeds."""
     return (folder / WEIGHTS).is_file()
 
 
 def read_config(folder: Path) -> TrainConfig:
-    """The config of a run folder."""
+    """Return the config of a run folder."""
     path = folder / "config.json"
     values = read_json(path)
     if missing := [name for name in ALWAYS_NAMED if name not in values]:
@@ -177,8 +186,8 @@ def read_config(folder: Path) -> TrainConfig:
 
 
 def collapse_warning(config: TrainConfig, history: pd.DataFrame) -> str | None:
-    """A line that names the epochs in which the codebook collapsed; None where there are none."""
-    if "collapsed" not in history:  # the first runs did not say
+    """Return a line that names the epochs in which the codebook collapsed, or None."""
+    if "collapsed" not in history:  # the first runs did not record it
         return None
     epochs = history["epoch"][history["collapsed"].eq(True)]
     if epochs.empty:
@@ -190,78 +199,8 @@ def collapse_warning(config: TrainConfig, history: pd.DataFrame) -> str | None:
     )
 
 
-def check_format(path: Path, content: Mapping[str, Any]) -> None:
-    """Refuses what a later version of vqlib wrote, with the formats of both."""
-    found = content.get("format", FORMAT)
-    if found != FORMAT:
-        raise UserError(
-            f"{path} has format {found}, and this version of vqlib reads {FORMAT}: "
-            "use the version that wrote it"
-        )
-
-
-def check_weights(path: Path, model: nn.Module, weights: Mapping[str, Tensor]) -> None:
-    """Refuses weights that are not the model's, with what differs, or that are not finite."""
-    wanted = model.state_dict()
-    differences = [
-        *(f"{name} is missing" for name in wanted if name not in weights),
-        *(f"{name} is unknown" for name in weights if name not in wanted),
-        *(
-            f"{name} is {_shape(weights[name])} and not {_shape(value)}"
-            for name, value in wanted.items()
-            if name in weights and weights[name].shape != value.shape
-        ),
-    ]
-    if differences:
-        more = f" and {len(differences) - 3} more" if len(differences) > 3 else ""
-        raise UserError(f"{path} does not fit its config: {', '.join(differences[:3])}{more}")
-    for name, value in weights.items():
-        if not value.isfinite().all():
-            raise UserError(f"{path} is damaged: {name} holds values that are not finite")
-
-
-def _shape(weight: Tensor) -> str:
-    return "×".join(map(str, weight.shape)) or "a number"
-
-
-def build_model(config: TrainConfig, data_variance: float) -> nn.Module:
-    """A fresh model as the config says; `data_variance` is that of the training pixels."""
-    with torch.random.fork_rng([]):
-        return _build_model(config, data_variance)
-
-
-def _build_model(config: TrainConfig, data_variance: float) -> nn.Module:
-    if config.model == "vae":
-        return VAE(config.latent_dim, config.beta)
-    return VQVAE(
-        config.num_hiddens,
-        config.num_residual_hiddens,
-        config.num_residual_layers,
-        config.num_embeddings,
-        config.embedding_dim,
-        config.commitment_cost,
-        config.decay,
-        data_variance,
-        config.codebook_init,
-    )
-
-
-def environment() -> dict[str, Any]:
-    """What this process runs on: versions, processor, threads and git commit."""
-    return {
-        "format": FORMAT,
-        "python": platform.python_version(),
-        **{package: version(package) for package in PACKAGES},
-        "torch": torch.__version__,
-        "platform": platform.platform(),
-        "processor": _processor(),
-        "threads": torch.get_num_threads(),
-        "git_commit": _git_commit(),
-    }
-
-
 def stored_weights(model: nn.Module) -> dict[str, Tensor]:
-    """The weights as a run stores them: float16, but for the codebook's running averages."""
+    """Return the weights as a run stores them: float16, but for the codebook's moving averages."""
     stored = {
         name: (value if ".ema_" in name else value.half()).contiguous().cpu()
         for name, value in model.state_dict().items()
@@ -274,13 +213,39 @@ def stored_weights(model: nn.Module) -> dict[str, Tensor]:
     return stored
 
 
-def write_weights(path: Path, weights: dict[str, Tensor]) -> None:
-    """Writes a safetensors file atomically."""
-    write_atomically(path, save(weights))
+def store(
+    folder: Path,
+    weights: dict[str, Tensor],
+    history: list[dict[str, Any]],
+    evaluation: dict[str, Any],
+    sheet: tuple[Tensor, Tensor],
+    environment: Mapping[str, Any],
+) -> None:
+    """Write what a finished run consists of, beyond its config.
+
+    Args:
+        folder: the run's; it holds config.json already.
+        weights: as `stored_weights` gives them.
+        history: a row an epoch.
+        evaluation: as `evaluate` gives it.
+        sheet: images (N, 3, 32, 32) in [0, 1] and their reconstructions.
+        environment: what the run was trained on; it gets the checksums of the other files, and is
+            written last.
+    """
+    write_atomically(folder / WEIGHTS, save(weights))
+    write_sheet(folder / "reconstructions.png", *sheet)
+    write_history(folder, history)
+    write_json(folder / "evaluation.json", evaluation)
+    write_environment(folder, environment)
+
+
+def write_history(folder: Path, history: list[dict[str, Any]]) -> None:
+    """Write history.csv: a row an epoch."""
+    write_atomically(folder / "history.csv", pd.DataFrame(history).to_csv(index=False).encode())
 
 
 def write_sheet(path: Path, originals: Tensor, reconstructions: Tensor) -> None:
-    """Writes images (N, 3, 32, 32) in [0, 1] over their reconstructions as an exact PNG."""
+    """Write images (N, 3, 32, 32) in [0, 1] above their reconstructions as an exact PNG."""
     tiles = (torch.stack([originals, reconstructions]) * 255).round().byte().cpu()
     sheet = tiles.permute(0, 3, 1, 4, 2).flatten(0, 1).flatten(1, 2)  # (64, 32·N, 3)
     buffer = BytesIO()
@@ -289,93 +254,46 @@ def write_sheet(path: Path, originals: Tensor, reconstructions: Tensor) -> None:
 
 
 def write_environment(folder: Path, environment: Mapping[str, Any]) -> None:
-    """Writes environment.json with the checksums of the run's other files, and its own.
+    """Write environment.json with the checksums of the run's other files, and its own.
 
-    It is written last: with it the run is a finished one.
+    It is written last: with it, the run is finished.
     """
     sums = {name: checksum((folder / name).read_bytes()) for name in SUMMED}
-    summed = {**environment, "sha256": sums}
+    summed = {"format": FORMAT, **environment, "sha256": sums}
     write_json(folder / "environment.json", {**summed, "seal": _seal(summed)})
+
+
+def checksum(content: bytes) -> str:
+    """Return the SHA-256 that environment.json holds for each of a run's files."""
+    return hashlib.sha256(content).hexdigest()
+
+
+def evaluate_run(path: str | Path) -> dict[str, Any]:
+    """Evaluate a run's stored weights again, on the test images of its data set."""
+    run = load_run(path)
+    model = run.model  # a damaged run is told before its images are loaded
+    return evaluate(model, load_run_images(run), run.data_variance)
+
+
+def load_run_images(run: Run) -> Tensor:
+    """Load a run's test images, uint8 (N, 3, 32, 32); a `UserError` says if they have changed."""
+    images = load_images(run.config.dataset, run.config.limit)
+    check_same_images(run, images)
+    return images.test
+
+
+def check_same_images(run: Run, images: Images) -> None:
+    """Refuse images other than those that a run was trained on."""
+    if images.digest != run.environment["data_md5"]:
+        raise UserError(
+            f"{run.folder.name} was made of other images than {images.name} holds now: bring those "
+            "back, or delete the run's folder to train it again"
+        )
 
 
 def _seal(environment: Mapping[str, Any]) -> str:
     return checksum(json.dumps(environment, sort_keys=True).encode())
 
 
-def checksum(content: bytes) -> str:
-    """The SHA-256 that environment.json holds for each of a run's files."""
-    return hashlib.sha256(content).hexdigest()
-
-
-def write_state(path: Path, state: dict[str, Any]) -> None:
-    """Writes a resume state and its checksum; the state before it is kept as `.previous`."""
-    buffer = BytesIO()
-    torch.save(state, buffer)
-    content = buffer.getvalue()
-    write_atomically(path, hashlib.sha256(content).digest() + content, _previous(path))
-
-
-def read_state(path: Path) -> dict[str, Any] | None:
-    """The newest undamaged resume state, or None where there is none.
-
-    A damaged one is named and removed, so that it never takes the place of a good one.
-
-    Raises:
-        UserError: where a state holds anything but tensors, numbers and text; it is not executed.
-    """
-    for candidate in (path, _previous(path)):
-        if not candidate.exists():
-            continue
-        content = _read_bytes(candidate)
-        if hashlib.sha256(content[32:]).digest() == content[:32]:
-            return _load_state(candidate, content[32:])
-        print(f"{candidate} is damaged (its checksum does not fit): removed, not used")
-        candidate.unlink()
-    return None
-
-
-def _load_state(path: Path, content: bytes) -> dict[str, Any]:
-    try:
-        state = torch.load(BytesIO(content), map_location="cpu", weights_only=True)
-    except Exception:  # torch raises several kinds
-        state = None
-    if not isinstance(state, dict):
-        raise UserError(f"{path} is no resume state of vqlib: delete it to train this run anew")
-    return state
-
-
-def remove_state(path: Path) -> None:
-    """Removes a resume state and the one before it."""
-    for candidate in (path, _previous(path)):
-        candidate.unlink(missing_ok=True)
-
-
-def _previous(path: Path) -> Path:
-    return path.with_suffix(".previous")
-
-
-def _read_bytes(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise UserError(f"{path} cannot be read: {error.strerror}") from None
-
-
 def _one_line(error: Exception) -> str:
     return " ".join(str(error).split())
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        return next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor()
-
-
-def _git_commit() -> str:
-    if shutil.which("git") is None:
-        return "unknown"
-    command = ["git", "-C", str(ROOT), "describe", "--always", "--dirty", "--abbrev=12"]
-    result = subprocess.run(command, capture_output=True, text=True, check=False)
-    return result.stdout.strip() or "unknown"

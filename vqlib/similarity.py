@@ -23,7 +23,7 @@ GRIDS = 2  # grid pictures at a time
 
 
 def ssim(x: Tensor, y: Tensor, data_range: float = 1.0, window: str | int = "gaussian") -> Tensor:
-    """SSIM of each pair of images: (B,), float64.
+    """Return the SSIM of each pair of images: (B,), float64.
 
     The window stays inside the image, within one colour; the mean is over positions and colours.
 
@@ -35,8 +35,8 @@ def ssim(x: Tensor, y: Tensor, data_range: float = 1.0, window: str | int = "gau
             the side of a uniform window (sample covariance); 7 is scikit-image's default.
 
     Raises:
-        UserError: where shapes differ, an image is smaller than the window, or a value lies
-            outside [0, data_range].
+        UserError: if shapes differ, an image is smaller than the window, or a value lies outside
+            [0, data_range].
     """
     check_pair(x, y, data_range)
     taps, covariance_norm = _window(window)
@@ -52,7 +52,7 @@ def ssim(x: Tensor, y: Tensor, data_range: float = 1.0, window: str | int = "gau
         return down @ rows.view(-1, height).T  # (H', W' · N)
 
     def compare(x: Tensor, y: Tensor) -> Tensor:
-        """In terms of a = x + y and b = x - y: 4xy = a² - b², 2x² + 2y² = a² + b²."""
+        """Compute with a = x + y and b = x - y: 4xy = a² - b², 2x² + 2y² = a² + b²."""
         x, y = x.contiguous().double(), y.contiguous().double()
         a, b = x + y, x - y
         mean_a, mean_b = local_mean(a).square_(), local_mean(b).square_()
@@ -66,7 +66,7 @@ def ssim(x: Tensor, y: Tensor, data_range: float = 1.0, window: str | int = "gau
 
 
 def _window(window: str | int) -> tuple[Tensor, float]:
-    """One-dimensional weights, and the factor from population to the wanted covariance."""
+    """Return one-dimensional weights, and the factor from population to the wanted covariance."""
     if window == "gaussian":
         sigma, radius = 1.5, 5
         taps = torch.arange(-radius, radius + 1, dtype=torch.float64)
@@ -79,7 +79,7 @@ def _window(window: str | int) -> tuple[Tensor, float]:
 
 
 def _banded(taps: Tensor, length: int) -> Tensor:
-    """Matrix (length - len(taps) + 1, length) whose product slides the window along an axis."""
+    """Return the matrix (length - len(taps) + 1, length) that slides the window along an axis."""
     rows = length - len(taps) + 1
     matrix = torch.zeros(rows, length, dtype=torch.float64)
     for row in range(rows):
@@ -88,7 +88,7 @@ def _banded(taps: Tensor, length: int) -> Tensor:
 
 
 def check_pair(x: Tensor, y: Tensor, data_range: float) -> None:
-    """Refuses what are not two batches (B, C, H, W) of one shape in [0, data_range]."""
+    """Refuse anything but two batches (B, C, H, W) of one shape in [0, data_range]."""
     if not 0 < data_range < math.inf:
         raise UserError(f"data_range must be a finite number above 0, got {data_range:g}")
     for name, images in (("x", x), ("y", y)):
@@ -106,17 +106,17 @@ def check_pair(x: Tensor, y: Tensor, data_range: float) -> None:
             raise UserError(f"{name} has values {span}")
 
 
-def ssim_by_protocol(x: Tensor, y: Tensor) -> dict[str, float]:
-    """The mean SSIM of images x and their reconstructions y by each protocol.
+def ssim_by_protocol(x: Tensor, y: Tensor) -> dict[str, float | None]:
+    """Return the mean SSIM of images x and their reconstructions y by each protocol.
 
     Args:
         x, y: float32 (N, 3, H, W) in [0, 1].
 
     Returns:
-        Protocol to score; None where there are too few images for it.
+        Protocol to score; None if there are too few images for it.
 
     Raises:
-        UserError: where shapes differ, or a value lies outside [0, 1].
+        UserError: if shapes differ, or a value lies outside [0, 1].
     """
     check_pair(x, y, 1.0)
     return {name: score(x, y) for name, score in PROTOCOLS.items()}
@@ -135,7 +135,7 @@ def _no_window(x: Tensor, y: Tensor) -> float:
 
 
 def _grid_pictures(x: Tensor, y: Tensor) -> float | None:
-    """8×8 images side by side as one picture; images that do not fill a picture are left out."""
+    """Score pictures of 8×8 images; images that do not fill a picture are left out."""
     tiles = GRID**2
     count = len(x) // tiles
     if count == 0:
@@ -151,19 +151,19 @@ def _as_grids(images: Tensor) -> Tensor:
 
 
 def _flattened(x: Tensor, y: Tensor) -> float | None:
-    """The batch as one grey picture of (N, 3·H·W): the window spans neighbouring images."""
+    """Score the batch as one grey picture (N, 3·H·W): the window spans neighbouring images."""
     return _across_images(x, y, lambda images: images.flatten(1), None)
 
 
 def _volume(x: Tensor, y: Tensor) -> float | None:
-    """The batch as one volume of (N, H, W) with colours: the window spans neighbouring images."""
+    """Score the batch as a volume (N, H, W) with colours: the window spans neighbouring images."""
     return _across_images(x, y, lambda images: images.movedim(1, -1), -1)
 
 
 def _across_images(
     x: Tensor, y: Tensor, arrange: Callable[[Tensor], Tensor], channel_axis: int | None
 ) -> float | None:
-    """scikit-image's default on all images as arranged, in pieces that overlap by the window."""
+    """Return scikit-image's default score of the arranged images, in overlapping pieces."""
     if len(x) < SIDE:
         return None
     total = 0.0

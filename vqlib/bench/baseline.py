@@ -1,9 +1,11 @@
-"""The plain training loop that most people copy: what `vqlib bench` is measured against.
+"""The plain training loop that most people copy, with which `vqlib bench` compares vqlib.
 
-Same model, optimizer and images as vqlib's own; what differs is how they are computed: pictures
-one by one through `ToTensor` and `Normalize`, a `DataLoader`, float32 throughout, and a quantizer
-that works with one-hot vectors.
+The model, the optimizer and the images are those of vqlib. The computation differs: pictures go one
+by one through `ToTensor` and `Normalize`, a `DataLoader` makes the batches, everything is float32,
+and the quantizer multiplies one-hot vectors.
 """
+
+from typing import cast
 
 import numpy as np
 import torch
@@ -21,23 +23,25 @@ from vqlib.runs import build_model
 
 
 class PlainLoop:
-    """A VQ-VAE in training.
+    """A VQ-VAE that is trained by the plain loop.
 
     Args:
-        config: of a VQ-VAE with an EMA codebook; precision and seed are not used.
-        images: its training images.
-        device: where the model is.
+        config: the config of a VQ-VAE with an EMA codebook; precision and seed are not used.
+        images: the images; only the training images are used.
+        device: `cpu` or `cuda`.
     """
 
     def __init__(self, config: TrainConfig, images: Images, device: str = "cpu"):
         self.device = device
         self.model = plain_model(config, images.variance).to(device)
         self.optimizer = torch.optim.Adam(self.model.parameters(), lr=config.learning_rate)
-        self.loader = DataLoader(Pictures(images.train), config.batch_size, shuffle=True)
+        self.pictures = Pictures(images.train)
+        self.loader = DataLoader(self.pictures, config.batch_size, shuffle=True)
 
     def train_epoch(self) -> dict[str, float]:
-        """One pass in a new order; means over the steps of loss and perplexity."""
+        """Train one epoch in a new order; return the mean loss and perplexity of its steps."""
         self.model.train()
+        quantizer = cast(OneHotQuantizer, self.model.quantizer)
         losses, perplexities = [], []
         for batch in self.loader:
             loss = plain_loss(self.model, batch.to(self.device))
@@ -45,12 +49,12 @@ class PlainLoop:
             loss.backward()
             self.optimizer.step()
             losses.append(loss.item())
-            perplexities.append(self.model.quantizer.perplexity.item())
+            perplexities.append(quantizer.perplexity.item())
         return {"loss": float(np.mean(losses)), "perplexity": float(np.mean(perplexities))}
 
 
-class Pictures(Dataset):
-    """Images as torchvision's data sets give them: one at a time, made into a tensor in [-½, ½].
+class Pictures(Dataset[Tensor]):
+    """A data set like torchvision's: one picture at a time, as a tensor in [-½, ½].
 
     Args:
         images: uint8 (N, 3, 32, 32).
@@ -70,20 +74,24 @@ class Pictures(Dataset):
 
 
 class OneHotQuantizer(VectorQuantizer):
-    """Nearest codes, lookup and EMA update as products with one-hot vectors.
+    """A quantizer whose lookup and EMA update are products with one-hot vectors.
 
-    As in the copies that go round, counts begin at zero and sums at random, and the smoothed
-    counts are what is kept. Evaluation is inherited.
+    As in the code that most people copy, the counts start at zero and the sums at random, and the
+    smoothed counts are kept.
 
     Attributes:
-        perplexity: of the last batch's codes, scalar.
+        perplexity: the perplexity of the last batch's codes, a scalar.
     """
+
+    ema_counts: Tensor
+    ema_sums: Tensor
+    perplexity: Tensor
 
     def __init__(self, num_embeddings: int, embedding_dim: int, decay: float):
         super().__init__(num_embeddings, embedding_dim, decay, codebook_init="normal")
 
     def forward(self, z_e: Tensor) -> Quantized:
-        """Quantizes z_e (B, D, H, W); in training also moves the codebook."""
+        """Quantize z_e (B, D, H, W); in training, also move the codebook."""
         positions = z_e.permute(0, 2, 3, 1).contiguous()  # (B, H, W, D)
         vectors = positions.view(-1, self.embedding_dim)
         squared_norms = (vectors**2).sum(1, keepdim=True)
@@ -103,25 +111,25 @@ class OneHotQuantizer(VectorQuantizer):
         return Quantized(z_q, codes, commitment, codebook_loss=commitment.detach())
 
     def _follow(self, vectors: Tensor, one_hot: Tensor) -> None:
-        """The EMA update with vectors (N, D) and their codes (N, K)."""
+        """Update the codebook from vectors (N, D) and their one-hot codes (N, K)."""
         counts = self.decay * self.ema_counts + (1 - self.decay) * one_hot.sum(0)
         total = counts.sum()
         share = (counts + self.epsilon) / (total + self.num_embeddings * self.epsilon)
         self.ema_counts = share * total
         sums = torch.matmul(one_hot.t(), vectors)
         self.ema_sums = self.decay * self.ema_sums + (1 - self.decay) * sums
-        self.codebook = self.ema_sums / self.ema_counts.unsqueeze(1)
+        self.codebook.copy_(self.ema_sums / self.ema_counts.unsqueeze(1))
 
 
 def plain_model(config: TrainConfig, data_variance: float) -> VQVAE:
-    """A fresh VQ-VAE of that size with the one-hot quantizer."""
-    model = build_model(config, data_variance)
+    """Return a new VQ-VAE of this config with the one-hot quantizer."""
+    model = cast(VQVAE, build_model(config, data_variance))
     model.quantizer = OneHotQuantizer(config.num_embeddings, config.embedding_dim, config.decay)
     return model
 
 
 def plain_loss(model: VQVAE, x: Tensor) -> Tensor:
-    """The loss of x (B, 3, 32, 32) in [-½, ½], equal to that of vqlib's own training."""
+    """Return the loss of x (B, 3, 32, 32) in [-½, ½]; vqlib's own training has the same loss."""
     quantized = model.quantizer(model.encoder(x))
     reconstruction = F.mse_loss(model.decoder(quantized.z_q), x) / model.data_variance
     return reconstruction + model.commitment_cost * quantized.commitment

@@ -1,4 +1,4 @@
-"""Packages one could use instead, as `vqlib bench` runs them; they are the extra `bench`."""
+"""The packages with which `vqlib bench` compares vqlib; the extra `bench` installs them."""
 
 from collections.abc import Callable
 from contextlib import redirect_stderr
@@ -19,7 +19,7 @@ INSTALL = '.venv/bin/pip install --editable ".[bench]"'
 
 
 def installed_version(package: str) -> str | None:
-    """The version of an installed package, or None."""
+    """Return the version of an installed package; None if it is not installed."""
     try:
         return version(package)
     except PackageNotFoundError:
@@ -27,9 +27,10 @@ def installed_version(package: str) -> str | None:
 
 
 def quantizer_step(config: TrainConfig) -> Callable[[Tensor], None]:
-    """Forward and backward of vector-quantize-pytorch's EMA quantizer on z_e (B, D, H, W).
+    """Return a function that runs vector-quantize-pytorch's quantizer on z_e (B, D, H, W).
 
-    Its rotation trick is off: gradients pass straight through, as in vqlib.
+    The function goes forward and backward. The codebook is an EMA codebook. The rotation trick is
+    off, so that gradients pass straight through, as in vqlib.
     """
     from vector_quantize_pytorch import VectorQuantize
 
@@ -50,20 +51,21 @@ def quantizer_step(config: TrainConfig) -> Callable[[Tensor], None]:
 
 
 def training_epoch(config: TrainConfig, images: Tensor, folder: Path) -> Callable[[], None]:
-    """An epoch of pythae's VQ-VAE with its own networks for CIFAR-10, on the CPU.
+    """Return a function that trains pythae's VQ-VAE for one epoch on the CPU.
 
-    They have the sizes of vqlib's defaults: 128 channels, two residual blocks of 32.
+    The networks are pythae's own for CIFAR-10. They have the sizes of vqlib's defaults: 128
+    channels, and two residual blocks with 32 channels.
 
     Args:
-        config: batch size, learning rate, codebook.
+        config: gives the batch size, the learning rate and the codebook.
         images: uint8 (N, 3, 32, 32).
-        folder: where pythae writes.
+        folder: the folder pythae writes to.
     """
-    with redirect_stderr(StringIO()):  # its log
+    with redirect_stderr(StringIO()):  # hide its log
         trainer = _trainer(config, scale(images).contiguous(), folder)
 
     def epoch() -> None:
-        with redirect_stderr(StringIO()):  # its progress bar
+        with redirect_stderr(StringIO()):  # hide its progress bar
             trainer.train_step(epoch=1)
 
     return epoch

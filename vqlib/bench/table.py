@@ -1,28 +1,33 @@
-"""The table that `vqlib bench` prints and stores."""
+"""The benchmark's table: printed, stored, and shown in README and docs/speed.md."""
 
 import re
 import statistics
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from vqlib.system.files import write_atomically, write_json
+from vqlib.paths import ROOT
+from vqlib.system.files import read_json, write_atomically, write_json
 
+RESULTS = ROOT / "benchmarks" / "results"
+PUBLISHED = "amd-epyc-2-cores-no-gpu"  # the machine whose tables README and docs/speed.md show
 RATE = "img/s"
+PLAIN = "plain loop, float32"
 
 
 @dataclass(frozen=True)
 class Row:
-    """A line of the table.
+    """One row of the table.
 
     Attributes:
         what: what was measured.
-        unit: of the two figures.
-        vqlib: median over the repeats; None where it was not measured.
-        other: the same for what it stands beside.
-        beside: what that is.
-        ratios: a repeat each: how many times as fast vqlib is.
-        how: sizes and settings, or why there is no figure.
+        how: sizes and settings, or why nothing was measured.
+        unit: the unit of both values.
+        vqlib: vqlib's value, the median of the repeats; None if it was not measured.
+        other: the same for the other way.
+        beside: the other way.
+        ratios: how many times as fast vqlib is, one value per repeat.
     """
 
     what: str
@@ -37,8 +42,8 @@ class Row:
 def compare(
     what: str, unit: str, ours: list[float], others: list[float], beside: str, how: str
 ) -> Row:
-    """The row for measured values; either list may be empty where nothing came of it."""
-    ratios = ()
+    """Return the row for measured values; either list may be empty."""
+    ratios: tuple[float, ...] = ()
     if ours and others:
         faster = zip(ours, others, strict=True) if unit == RATE else zip(others, ours, strict=True)
         ratios = tuple(a / b for a, b in faster)
@@ -47,30 +52,14 @@ def compare(
 
 
 def table(rows: list[Row], machine: dict[str, Any]) -> str:
-    """The Markdown table, with what it was measured on above it."""
-    lines = cells(rows)
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    padded = [
-        "| " + " | ".join(cell.ljust(w) for cell, w in zip(line, widths, strict=True)) + " |"
-        for line in lines
-    ]
-    rule = "| " + " | ".join("-" * width for width in widths) + " |"
+    """Return the Markdown table, with the facts about the machine above it."""
     facts = ", ".join(f"{name} {value}" for name, value in machine.items())
-    note = "Ratio: how many times as fast vqlib is; median, lowest and highest of the repeats."
-    return "\n".join([facts, "", padded[0], rule, *padded[1:], "", note, ""])
-
-
-def cells(rows: list[Row]) -> list[tuple[str, ...]]:
-    """The table's head and lines, as text."""
-    lines = [("Measured", "vqlib", "beside it", "", "Ratio", "How")]
-    for row in rows:
-        figures = (_figure(value, row.unit) for value in (row.vqlib, row.other))
-        lines.append((row.what, *figures, row.beside, _ratio(row.ratios), row.how))
-    return lines
+    note = "Ratio: how many times as fast vqlib is; the median (lowest–highest) of the repeats."
+    return f"{facts}\n\n{_markdown(_cells(rows), '<>><<<')}\n\n{note}\n"
 
 
 def store(folder: Path, name: str, rows: list[Row], machine: dict[str, Any]) -> list[Path]:
-    """Writes the table as JSON and as Markdown; their names are `name` and the machine's."""
+    """Write the table as JSON and as Markdown; both are named after `name` and the machine."""
     parts = [name, machine["processor"], f"{machine['cores']} cores", machine["gpu"]]
     stem = re.sub(r"[^a-z0-9]+", "-", " ".join(parts).lower()).strip("-")
     as_json, as_markdown = folder / f"{stem}.json", folder / f"{stem}.md"
@@ -79,16 +68,84 @@ def store(folder: Path, name: str, rows: list[Row], machine: dict[str, Any]) -> 
     return [as_json, as_markdown]
 
 
+def load(path: Path) -> tuple[list[Row], dict[str, Any]]:
+    """Read the rows and the machine from the JSON file that `store` wrote."""
+    stored = read_json(path)
+    rows = [Row(**{**row, "ratios": tuple(row["ratios"])}) for row in stored["rows"]]
+    return rows, stored["machine"]
+
+
+def section(machine: str = PUBLISHED, folder: Path = RESULTS) -> str:
+    """Return the full table of a machine, and what it was measured on, for docs/speed.md."""
+    path = folder / f"full-{machine}.json"
+    rows, on = load(path)
+    _, on_quick = load(folder / f"quick-{machine}.json")
+    return (
+        f"Measured on {on['date']} with Python {on['python']}, PyTorch {on['torch']} and the "
+        f"images of `{on['data']}`, on this machine: {_named(on)}. The full measurement took "
+        f"{on['minutes']:.0f} minutes; with `--quick`, it took {on_quick['minutes']:.0f}.\n\n"
+        f"{_markdown(_cells(rows), '<>><<<')}\n\n"
+        f"All values are in [`{path.name}`](../benchmarks/results/{path.name})."
+    )
+
+
+def headline(machine: str = PUBLISHED, folder: Path = RESULTS) -> str:
+    """Return the few rows that README shows: training in one process, and SSIM."""
+    rows, on = load(folder / f"full-{machine}.json")
+    shown = [row for row in rows if _is_headline(row)]
+    lines = [line[:-1] for line in _cells(shown)]
+    return f"{_markdown(lines, '<>><<')}\n\nMeasured on {_named(on)}."
+
+
 def number(value: float) -> str:
-    """Three digits at least: 1,060 or 2.14."""
+    """Return the number with at least three digits, such as 1,060 or 2.14."""
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
-def _figure(value: float | None, unit: str) -> str:
+def _is_headline(row: Row) -> bool:
+    trains = row.beside == PLAIN and ", one process" in row.what
+    return trains or row.what.startswith("SSIM")
+
+
+def _named(machine: dict[str, Any]) -> str:
+    return f"{machine['processor']}, {machine['cores']} cores, {machine['gpu']}"
+
+
+def _cells(rows: list[Row]) -> list[tuple[str, ...]]:
+    """Return the table's head and rows as text."""
+    lines: list[tuple[str, ...]] = [
+        ("Measured", "vqlib", "Other", "Compared with", "Ratio", "Details")
+    ]
+    for row in rows:
+        ours, other = (_value(value, row.unit) for value in (row.vqlib, row.other))
+        lines.append((row.what, ours, other, row.beside, _ratio(row.ratios), row.how))
+    return lines
+
+
+def _markdown(lines: Sequence[Sequence[str]], sides: str) -> str:
+    """Return a Markdown table in aligned columns.
+
+    Args:
+        lines: the head and the rows.
+        sides: `<` or `>` for each column: aligned left or right.
+    """
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    head, *body = (
+        [f"{cell:{side}{width}}" for cell, side, width in zip(line, sides, widths, strict=True)]
+        for line in lines
+    )
+    rule = [
+        f":{'-' * (width - 1)}" if side == "<" else f"{'-' * (width - 1)}:"
+        for side, width in zip(sides, widths, strict=True)
+    ]
+    return "\n".join(f"| {' | '.join(line)} |" for line in (head, rule, *body))
+
+
+def _value(value: float | None, unit: str) -> str:
     return "–" if value is None else f"{number(value)} {unit}"
 
 
-def _ratio(ratios: tuple[float, ...]) -> str:
+def _ratio(ratios: Sequence[float]) -> str:
     if not ratios:
         return "–"
     middle = f"{statistics.median(ratios):.2f}"

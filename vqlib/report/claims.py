@@ -4,7 +4,7 @@ import math
 
 import pandas as pd
 
-from vqlib.figures import MODEL_NAMES
+from vqlib.models import MODELS
 from vqlib.report.words import listed, number
 from vqlib.runs import Run
 
@@ -188,9 +188,14 @@ def protocol_table(runs: list[Run]) -> pd.DataFrame:
     """SSIM of the same reconstructions by each protocol, as text ready to show."""
     scores = protocol_scores(runs)
     table = scores.map(lambda score: "–" if pd.isna(score) else f"{score:.3f}")
-    table = table.rename(columns={**MODEL_NAMES, "vqvae_lowest": "VQ-VAE, lowest"})
+    table = table.rename(
+        columns={
+            **{name: model.title for name, model in MODELS.items()},
+            "vqvae_lowest": "VQ-VAE, lowest",
+        }
+    )
     if all(run.config.dataset == "cifar10" for run in runs):
-        vae, vqvae = (f"{CLAIMED_SSIM[model]:.2f}" for model in MODEL_NAMES)
+        vae, vqvae = (f"{CLAIMED_SSIM[model]:.2f}" for model in MODELS)
         table.loc["original report"] = [f"about {vae}", "", f"above {vqvae}"]
     return table.rename_axis("SSIM by protocol")
 

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from vqlib.config import TrainConfig
-from vqlib.figures import MODEL_NAMES
+from vqlib.models import MODELS
 from vqlib.report.claims import CLAIMED_SIZES
 from vqlib.report.words import listed, number, plural, span
 from vqlib.runs import Run
@@ -130,7 +130,7 @@ def _means(summary: pd.DataFrame, by: list[str], columns: list[str]) -> pd.DataF
 
 
 def _name(value: object) -> str:
-    return MODEL_NAMES.get(value, str(value))
+    return MODELS[value].title if value in MODELS else str(value)
 
 
 def data_sentence(summary: pd.DataFrame) -> str:
@@ -233,7 +233,7 @@ def seeds_sentence(summary: pd.DataFrame) -> str:
         return "Each setting has one seed: small differences between batch sizes may be chance."
     gaps = means.groupby("model").max() - means.groupby("model").min()
     spreads = [
-        f"{span(each, 4)} for the {MODEL_NAMES[model]}, whose means by batch size differ by up to "
+        f"{span(each, 4)} for the {MODELS[model].title}, whose means by batch size differ by up to "
         f"{gaps[model]:.4f}"
         + (f", {gaps[model] / each.max():.0f} times that" if each.any() else "")
         for model, each in deviations.groupby("model")

@@ -11,11 +11,12 @@ from pathlib import Path
 from vqlib.errors import UserError
 from vqlib.images import load_images
 from vqlib.paths import ROOT, shown
-from vqlib.runs import SUMMED, collapse_warning, is_finished, load_run, read_config, remove_state
+from vqlib.runs import SUMMED, collapse_warning, is_finished, load_run, read_config
 from vqlib.study.cluster import EXECUTORS, Slurm, lost_jobs
 from vqlib.study.presets import Study, load_study
 from vqlib.study.status import watch
 from vqlib.study.summary import is_current
+from vqlib.system.checkpoint import remove_state
 from vqlib.system.files import sole_writer, write_atomically
 
 STOPS = (signal.SIGINT, signal.SIGTERM)

@@ -24,6 +24,14 @@ def read_json(path: Path) -> dict[str, Any]:
     return content
 
 
+def read_bytes(path: Path) -> bytes:
+    """Return a file's content; a `UserError` says why it cannot be read."""
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}") from None
+
+
 def write_json(path: Path, content: dict[str, Any]) -> None:
     """Writes a JSON file atomically."""
     write_atomically(path, (json.dumps(content, indent=2) + "\n").encode())

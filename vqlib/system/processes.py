@@ -1,7 +1,7 @@
-"""Several processes that train one model together, as torchrun starts them; else one, alone.
+"""Several processes that train one model together, as torchrun starts them; usually just one.
 
 The first one (rank 0) reads and writes for all, so that they agree on what there is; each trains
-its share of every batch. Outside such a group each function does what one process would.
+its share of every batch. Outside such a group each function does what one process would do.
 """
 
 import os
@@ -9,7 +9,8 @@ import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -18,25 +19,26 @@ from torch.nn.parallel import DistributedDataParallel
 
 from vqlib.errors import UserError
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 
 @contextmanager
 def group() -> Iterator[None]:
-    """Joins the processes that torchrun started together; does nothing where it started none.
+    """Join the processes that torchrun started together; do nothing if it started none.
 
-    What lies on the CPU goes from one to another by gloo, what lies on a GPU by NCCL. A `UserError`
-    that all have is left to the first, the others end without a word.
+    Tensors on the CPU go from one to another by gloo, those on a GPU by NCCL. If all have the same
+    `UserError`, the first process raises it, and the others exit without a message.
 
     Raises:
-        UserError: where another one ended, with what to do.
+        UserError: if another process ended; the message says what to do.
     """
     if not dist.is_torchelastic_launched():
         yield
         return
     rank, processes = os.environ["RANK"], os.environ["WORLD_SIZE"]
     ended = f"another of the {processes} processes ended"
-    again = "the same command goes on from the last epoch"
+    again = "run the same command again to resume"
     try:
         dist.init_process_group()
         dist.all_reduce(torch.zeros(1))  # none ends before all have joined
@@ -54,68 +56,78 @@ def group() -> Iterator[None]:
 
 
 def count() -> int:
-    """How many processes train together."""
+    """Return how many processes train together."""
     return dist.get_world_size() if dist.is_initialized() else 1
 
 
 def is_first() -> bool:
-    """Whether this is the one that reads, writes and speaks."""
+    """Return whether this is the process that reads, writes and prints."""
     return not dist.is_initialized() or dist.get_rank() == 0
 
 
-def first(action: Callable[[], T]) -> T:
-    """What `action` returns in the first process, or its `UserError`, in all of them."""
-    if count() == 1:
-        return action()
-    said: list[Any] = [None, None]
-    if is_first():
-        try:
-            said[0] = action()
-        except UserError as error:
-            said[1] = str(error)
-    dist.broadcast_object_list(said)
-    value, problem = said
-    if problem is not None:
-        raise UserError(problem)
-    return value
+def on_first(function: Callable[P, T]) -> Callable[P, T]:
+    """Make a function run in the first process only, and return its result in all of them.
+
+    A `UserError` that it raises is raised in all of them, too.
+    """
+
+    @wraps(function)
+    def in_all(*args: P.args, **kwargs: P.kwargs) -> T:
+        if count() == 1:
+            return function(*args, **kwargs)
+        outcome: list[Any] = [None, None]
+        if is_first():
+            try:
+                outcome[0] = function(*args, **kwargs)
+            except UserError as error:
+                outcome[1] = str(error)
+        dist.broadcast_object_list(outcome)
+        result, problem = outcome
+        if problem is not None:
+            raise UserError(problem)
+        return result
+
+    return in_all
 
 
 def each(action: Callable[[], T]) -> list[T]:
-    """What `action` returns in each process; a `UserError` of any is one of all."""
+    """Return what `action` returns in each process; raise a `UserError` of any in all of them."""
     if count() == 1:
         return [action()]
+    own: list[Any] = [None, None]
     try:
-        said = (action(), None)
+        own[0] = action()
     except UserError as error:
-        said = (None, str(error))
-    everything: list[Any] = [None] * count()
-    dist.all_gather_object(everything, said)
-    for _, problem in everything:
+        own[1] = str(error)
+    outcomes: list[Any] = [None] * count()
+    dist.all_gather_object(outcomes, own)
+    for _, problem in outcomes:
         if problem is not None:
             raise UserError(problem)
-    return [value for value, _ in everything]
+    return [result for result, _ in outcomes]
 
 
 def share(rows: Tensor) -> Tensor:
-    """This process's part of rows (N, …): in order, none larger than another by more than one.
+    """Return this process's part of rows (N, …).
 
-    The last of them are empty where there are fewer rows than processes.
+    Parts are in order, and their lengths differ by at most one. If there are fewer rows than
+    processes, the last parts are empty.
     """
     return rows if count() == 1 else rows.tensor_split(count())[dist.get_rank()]
 
 
 def add_up(*tensors: Tensor) -> None:
-    """Replaces each tensor by its sum over the processes."""
+    """Replace each tensor by its sum over the processes."""
     if count() > 1:
         for tensor in tensors:
             dist.all_reduce(tensor)
 
 
 def randn_like(rows: Tensor) -> Tensor:
-    """This process's share of the noise that one alone would draw for the rows of all.
+    """Return this process's share of the noise that a single process would draw for all rows.
 
     Args:
-        rows: (n, …), this process's share of them.
+        rows: (n, …), this process's share of the rows.
     """
     if count() == 1:
         return torch.randn_like(rows)
@@ -127,10 +139,10 @@ def randn_like(rows: Tensor) -> Tensor:
 
 
 def in_parallel(module: nn.Module) -> nn.Module:
-    """The module with the first process's weights, and gradients that are means over all of them.
+    """Return the module with the first process's weights and with gradients averaged over all.
 
-    Buffers are the first one's too, but only now: were they handed out again at each step, as
-    DistributedDataParallel does otherwise, a sum forgotten by the others would go unseen.
+    Buffers are copied from the first process once. DistributedDataParallel would copy them at each
+    step by default, which would hide a sum that was not taken over all processes.
     """
     if count() == 1:
         return module
@@ -140,7 +152,7 @@ def in_parallel(module: nn.Module) -> nn.Module:
 
 
 def gpu() -> int:
-    """Which of its machine's GPUs is this process's own."""
+    """Return the number of the GPU, among its machine's, that this process uses."""
     number, there = int(os.environ.get("LOCAL_RANK", 0)), torch.cuda.device_count()
     if number >= there:
         raise UserError(f"more processes than GPUs ({there}) on a machine: start at most as many")
@@ -148,7 +160,7 @@ def gpu() -> int:
 
 
 def _is_broken_connection(error: BaseException) -> bool:
-    """Whether it is NCCL's error or gloo's, which has no class of its own."""
+    """Return whether it is an error of NCCL, or of gloo, which has no class of its own."""
     return isinstance(error, dist.DistError) or (
         isinstance(error, RuntimeError) and "gloo" in str(error)
     )

@@ -10,7 +10,6 @@ from typing import Self
 
 from tqdm import tqdm
 
-from vqlib.config import TrainConfig
 from vqlib.system.files import write_json
 
 EVERY_SECONDS = 1.0
@@ -24,15 +23,15 @@ class Progress:
     the same to `vqlib status`.
     """
 
-    def __init__(self, config: TrainConfig, folder: Path, steps_per_epoch: int):
-        self.config = config
+    def __init__(self, folder: Path, epochs: int, steps_per_epoch: int):
         self.folder = folder
+        self.epochs = epochs
         self.steps_per_epoch = steps_per_epoch
         self.first_step: int | None = None
         self.started = self.shown = time.monotonic()
 
     def __enter__(self) -> Self:
-        self.display = _notebook_line() or _TerminalBar(self.config, self.steps_per_epoch)
+        self.display = _notebook_line() or _TerminalBar(self.epochs * self.steps_per_epoch)
         self._record(0, 0, {}, None)
         return self
 
@@ -52,7 +51,7 @@ class Progress:
         """Shows step `step` of epoch `epoch` (both from 1) and the losses' means so far."""
         self.shown = time.monotonic()
         done = (epoch - 1) * self.steps_per_epoch + step
-        total = self.config.epochs * self.steps_per_epoch
+        total = self.epochs * self.steps_per_epoch
         if self.first_step is None:
             self.first_step, self.started = done, self.shown
             seconds_left = None
@@ -60,7 +59,7 @@ class Progress:
             rate = (done - self.first_step) / (self.shown - self.started)
             seconds_left = (total - done) / rate
         self._record(epoch, step, losses, seconds_left)
-        self.display.show(done, describe(epoch, self.config.epochs, losses, seconds_left))
+        self.display.show(done, describe(epoch, self.epochs, losses, seconds_left))
 
     def _record(
         self, epoch: int, step: int, losses: dict[str, float], seconds_left: float | None
@@ -69,7 +68,7 @@ class Progress:
             self.folder / "progress.json",
             {
                 "epoch": epoch,
-                "epochs": self.config.epochs,
+                "epochs": self.epochs,
                 "step": step,
                 "steps_per_epoch": self.steps_per_epoch,
                 "losses": losses,
@@ -101,9 +100,9 @@ def duration(seconds: float) -> str:
 class _TerminalBar:
     """A tqdm bar; where standard error is no terminal, nothing."""
 
-    def __init__(self, config: TrainConfig, steps_per_epoch: int):
+    def __init__(self, steps: int):
         self.bar = tqdm(
-            total=config.epochs * steps_per_epoch,
+            total=steps,
             unit="step",
             disable=not sys.stderr.isatty(),
             bar_format="{percentage:3.0f}%|{bar:20}| {desc}",

@@ -1,0 +1,273 @@
+"""The training loop: it knows neither images nor kinds of model.
+
+It gets rows (N, …) of any kind, and a model with `loss(batch)` and `test_figures(test)`. An
+interrupted run goes on after its last epoch. If torchrun started several processes, the loop runs
+in each, and each trains its share of every batch: the experiment is the same, and so is the run
+folder.
+"""
+
+import math
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from pathlib import Path
+from typing import Any, Protocol
+
+import pandas as pd
+import torch
+from torch import Tensor, nn
+
+from vqlib.config import TrainConfig
+from vqlib.errors import UserError
+from vqlib.runs import collapse_warning, write_history
+from vqlib.system import processes
+from vqlib.system.checkpoint import (
+    FORMAT,
+    check_state,
+    check_weights,
+    load_optimizer,
+    read_state,
+    write_state,
+)
+from vqlib.system.machine import choose_precision, device_name, environment
+from vqlib.system.processes import on_first
+from vqlib.system.progress import Progress
+
+
+class Trainable(Protocol):
+    """What the loop asks of a model, which is an `nn.Module` too."""
+
+    def loss(self, batch: Tensor) -> dict[str, Tensor]:
+        """Return the scalar loss terms of a batch (B, …); "loss" is the one to minimise."""
+
+    def test_figures(self, test: Tensor) -> dict[str, Any]:
+        """Return figures over all test rows (N, …), for the history."""
+
+
+class Trainer:
+    """A run under way: model, optimizer, history, and the folder that keeps them.
+
+    Args:
+        config: sets batch size, epochs, learning rate, seed and precision.
+        model: an `nn.Module` with `loss` and `test_figures`; see `Trainable`.
+        train, test: rows (N, …) of any kind; the model's `loss` gets batches of them.
+        folder: the run's; a resume state in it is gone on with.
+        device: computes.
+        facts: what the run records of its data; `data_md5` tells whether they are the same.
+    """
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        model: nn.Module,
+        train: Tensor,
+        test: Tensor,
+        folder: Path,
+        device: torch.device,
+        facts: Mapping[str, Any],
+    ):
+        self.config = config
+        self.folder = folder
+        self.device = device
+        self.precision = choose_precision(config.precision, device)
+        self.train_rows = train.to(device)
+        self.test_rows = test
+        self.steps_per_epoch = math.ceil(len(train) / config.batch_size)
+        self.environment = {
+            **environment(),
+            "device": device_name(device),
+            "processes": processes.count(),
+            "precision": self.precision,
+            **facts,
+        }
+        self.model: Any = model.to(device)
+        self.model.to(memory_format=torch.channels_last)  # in place
+        self.optimizer = torch.optim.Adam(
+            self.model.parameters(), lr=config.learning_rate, fused=True
+        )
+        self.history: list[dict[str, Any]] = []
+        self._resume()
+        self.loss = processes.in_parallel(_Loss(self.model))
+
+    def train(self) -> None:
+        """Train the epochs that are left."""
+        with self._progress() as progress:
+            while len(self.history) < self.config.epochs:
+                self.advance(progress)
+
+    def advance(self, progress: Progress | None) -> None:
+        """Train one more epoch and test; the run can be resumed from there.
+
+        Args:
+            progress: shows how far it is; None in all processes but the first.
+        """
+        epoch = len(self.history) + 1
+        started = time.perf_counter()
+        with seeded(_epoch_seed(self.config.seed, epoch), self.device):
+            losses = self._train_epoch(epoch, progress)
+        seconds = time.perf_counter() - started
+        self.history.append(
+            {
+                "epoch": epoch,
+                "steps": epoch * self.steps_per_epoch,
+                "seconds": round(seconds, 3),
+                **losses,
+                **self._test(epoch),
+            }
+        )
+        self._save_state()
+
+    def _progress(self) -> AbstractContextManager[Progress | None]:
+        if not processes.is_first():
+            return nullcontext()
+        return Progress(self.folder, self.config.epochs, self.steps_per_epoch)
+
+    def _train_epoch(self, epoch: int, progress: Progress | None) -> dict[str, float]:
+        """Train one pass in a new order; return the mean of each loss term over the rows."""
+        self.model.train()
+        order = torch.randperm(len(self.train_rows)).to(self.device)
+        losses = _LossMeans(self.steps_per_epoch, self.device)
+        for step, batch in enumerate(order.split(self.config.batch_size)):
+            losses.add(step, len(batch), self._step(batch))
+            if progress is not None and progress.is_due():
+                if processes.count() == 1:  # several find it together, at the end of the epoch
+                    losses.check_finite(epoch, self.folder)
+                progress.show(epoch, step + 1, losses.means())
+        losses.check_finite(epoch, self.folder)
+        return losses.means()
+
+    def _step(self, batch: Tensor) -> dict[str, Tensor]:
+        """Take one step of the optimizer on the rows with these indices (B,)."""
+        own = processes.share(batch)
+        weight = len(own) / len(batch)
+        rows = self.train_rows[own]
+        with _autocast(self.device, self.precision):
+            terms = self.loss(rows)
+        self.optimizer.zero_grad()
+        # The mean over processes of gradients with these weights is the mean over the batch.
+        (terms["loss"] * (weight * processes.count())).backward()
+        self.optimizer.step()
+        return _mean_over_processes(terms, weight)
+
+    def _test(self, epoch: int) -> dict[str, Any]:
+        """Return the model's test figures, at the training's precision."""
+        with _autocast(self.device, self.precision):
+            figures = self.model.test_figures(self.test_rows)
+        for name, value in figures.items():
+            if isinstance(value, float) and not math.isfinite(value):
+                raise UserError(
+                    f"{self.folder.name}: {name} not finite after epoch {epoch}, step "
+                    f"{self.steps_per_epoch}; {_last_good(self.folder, epoch)}"
+                )
+        return figures
+
+    def _resume(self) -> None:
+        path = self.folder / "resume.pt"
+        state = self._read_state(path)
+        if state is None:
+            _tell(f"{self.config.run_name}: training on {self.environment['device']}")
+            return
+        self.model.load_state_dict(state["model"])
+        load_optimizer(path, self.optimizer, state["optimizer"])
+        self.history = state["history"]
+        self.precision = self.environment["precision"] = state["precision"]
+        _tell(f"{self.config.run_name}: resumed after epoch {len(self.history)}")
+
+    @on_first
+    def _read_state(self, path: Path) -> dict[str, Any] | None:
+        state = read_state(path)
+        if state is not None:
+            check_state(path, state, self.config.to_dict(), self.environment["data_md5"])
+            check_weights(path, self.model, state["model"])
+        return state
+
+    @on_first
+    def _save_state(self) -> None:
+        if warning := collapse_warning(self.config, pd.DataFrame(self.history[-1:])):
+            print(warning)
+        state = {
+            "format": FORMAT,
+            "config": self.config.to_dict(),
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "history": self.history,
+            "precision": self.precision,
+            "data_md5": self.environment["data_md5"],
+        }
+        write_state(self.folder / "resume.pt", state)
+        write_history(self.folder, self.history)
+
+
+class _Loss(nn.Module):
+    """A model's loss as a forward pass: what DistributedDataParallel calls."""
+
+    def __init__(self, model: nn.Module):
+        super().__init__()
+        self.model: Any = model
+
+    def forward(self, rows: Tensor) -> dict[str, Tensor]:
+        return self.model.loss(rows)
+
+
+class _LossMeans:
+    """Means over an epoch's rows, summed on the device so that no step waits for a number."""
+
+    def __init__(self, steps: int, device: torch.device):
+        self.losses = torch.zeros(steps, device=device)
+        self.sums: dict[str, Tensor] = {}
+        self.rows = 0
+
+    def add(self, step: int, rows: int, terms: dict[str, Tensor]) -> None:
+        self.losses[step] = terms["loss"].detach()
+        for name, value in terms.items():
+            self.sums[name] = self.sums.get(name, 0) + value.detach().double() * rows
+        self.rows += rows
+
+    def means(self) -> dict[str, float]:
+        return {name: value.item() / self.rows for name, value in self.sums.items()}
+
+    def check_finite(self, epoch: int, folder: Path) -> None:
+        bad = (~self.losses.isfinite()).nonzero()
+        if len(bad):
+            raise UserError(
+                f"{folder.name}: loss not finite at epoch {epoch}, step {bad[0].item() + 1}; "
+                f"{_last_good(folder, epoch)}"
+            )
+
+
+def _mean_over_processes(terms: dict[str, Tensor], weight: float) -> dict[str, Tensor]:
+    """Return the terms over all rows of a batch; this process had the part `weight` of them."""
+    if processes.count() == 1:
+        return terms
+    own = torch.stack([value.detach().double() for value in terms.values()])
+    mean = own * weight if weight else torch.zeros_like(own)  # the mean of no rows is NaN
+    processes.add_up(mean)
+    return dict(zip(terms, mean, strict=True))
+
+
+def _last_good(folder: Path, epoch: int) -> str:
+    path = folder / "resume.pt"
+    kept = f"{path} holds the state after epoch {epoch - 1}" if epoch > 1 else "no epoch is kept"
+    return f"{kept}. Try a lower learning rate."
+
+
+def _tell(message: str) -> None:
+    if processes.is_first():
+        print(message)
+
+
+def _epoch_seed(seed: int, epoch: int) -> int:
+    return seed * 1_000_003 + epoch
+
+
+@contextmanager
+def seeded(seed: int, device: torch.device) -> Iterator[None]:
+    """Seed torch for a while; the caller's random state is as before afterwards."""
+    devices = [device] if device.type == "cuda" else []
+    with torch.random.fork_rng(devices):
+        torch.manual_seed(seed)
+        yield
+
+
+def _autocast(device: torch.device, precision: str) -> torch.autocast:
+    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16")
