@@ -13,8 +13,9 @@ import pytest
 import torch
 from PIL import Image
 
-from vqlib import Images, Run, TrainConfig, fit, load_images
+from vqlib import Images, Run, TrainConfig, UserError, fit, load_images
 from vqlib.paths import ROOT
+from vqlib.study import Study, write_summary
 
 MODELS = ("vae", "vqvae")
 PARTS = (  # of the project
@@ -44,6 +45,15 @@ def pytest_configure() -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The files that take minutes go first: no core is left with one of them in the end."""
     items.sort(key=lambda item: item.path.name not in LONGEST)
+
+
+def refusal(ask: Callable[[], object]) -> str:
+    """Return the one line with which something is refused."""
+    with pytest.raises(UserError) as refused:
+        ask()
+    message = str(refused.value)
+    assert "\n" not in message
+    return message
 
 
 @pytest.fixture(autouse=True)
@@ -108,6 +118,16 @@ def small_runs(
     """A finished, never interrupted run of each model. Copy a folder before changing it."""
     results = tmp_path_factory.mktemp("runs")
     return {model: fit(small_config(model), few_photos, results) for model in MODELS}
+
+
+@pytest.fixture
+def mine(small_runs: dict[str, Run], tmp_path: Path) -> Study:
+    """A finished study of the small runs with its summary, in a project of its own."""
+    study = Study("mine", [run.config for run in small_runs.values()], root=tmp_path)
+    for run, folder in zip(small_runs.values(), study.run_folders, strict=True):
+        shutil.copytree(run.folder, folder)
+    write_summary(study)
+    return study
 
 
 @pytest.fixture

@@ -15,9 +15,9 @@ from vqlib.errors import UserError
 EXECUTORS = ("local", "slurm")
 PLUGIN = "snakemake_executor_plugin_slurm"
 _ENDED = re.compile(
-    r"message: SLURM.job .* status is: '(\w+)'(?s:.*?)output: notebooks/(.+)\.ipynb"
+    r"message: SLURM.job .* status is: '(\w+)'(?s:.*?)output: notebooks/(.+)\.\w+"
 )
-_REFUSED = re.compile(r"The error message was '(.*)'\.(?s:.*?)output: notebooks/(.+)\.ipynb")
+_REFUSED = re.compile(r"The error message was '(.*)'\.(?s:.*?)output: notebooks/(.+)\.\w+")
 
 
 @dataclass(frozen=True)

@@ -49,10 +49,10 @@ def run_study(
     cluster = Slurm() if executor == "slurm" else None
     with sole_writer(study.folder):
         _run_alone(study, keep_going, retrain, cluster)
-    for run in (load_run(study.folder / name) for name in study.run_names):
+    for run in map(load_run, study.run_folders):
         if warning := collapse_warning(run.config, run.history):
             print(warning)
-    print(f"results: {study.folder / 'summary.csv'}")
+    print(f"results: {study.summary}")
     print(f"figures: {study.figures}")
     print(f"report:  {study.report}")
 
@@ -175,7 +175,7 @@ def _remove_run(folder: Path) -> None:
 
 def _remove_results(study: Study) -> None:
     """Removes what was made of the runs as they were."""
-    for path in (study.folder / "summary.csv", study.report):
+    for path in (study.summary, study.report):
         path.unlink(missing_ok=True)
 
 
@@ -189,8 +189,9 @@ def _prepare(study: Study, waiting: list[str]) -> None:
         raise UserError(f"{study.folder} cannot be written: {error.strerror}") from None
     if not os.access(study.folder, os.W_OK):
         raise UserError(f"{study.folder} cannot be written")
-    for name in waiting:
-        (study.folder / "notebooks" / f"{name}.ipynb").unlink(missing_ok=True)
+    for config in study.configs:
+        if config.run_name in waiting:
+            (study.folder / study.product(config)).unlink(missing_ok=True)
     if waiting:
         _remove_results(study)
 
@@ -203,16 +204,19 @@ def _failures(study: Study, log: Path) -> str:
         if not is_finished(study.folder / name)
     }
     said = [
-        line.removeprefix("vqlib: ")
+        _named(line.removeprefix("vqlib: "), path.stem, study)
         for path in sorted((study.folder / "logs").glob("*.log"))
         if path.stem not in lost
         for line in path.read_text(errors="replace").splitlines()
         if line.startswith("vqlib: ")
     ]
-    said += [
-        f"{name}: {what}" for name, what in lost.items() if not is_finished(study.folder / name)
-    ]
+    said += [f"{name}: {what}" for name, what in lost.items()]
     again = "Once that is mended, the same command goes on where it stopped."
     if not said:  # not a notebook but Snakemake itself
         said = [*log.read_text(errors="replace").split("\n\n")[-1].splitlines(), f"(see {log})"]
     return "\n       ".join([f"study {study.name} failed:", *said, again])
+
+
+def _named(message: str, log: str, study: Study) -> str:
+    """Return a message from a log; that of `vqlib train` need not name the run."""
+    return message if log in message or log not in study.run_names else f"{log}: {message}"
