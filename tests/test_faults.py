@@ -579,7 +579,7 @@ def test_a_vae_has_no_codebook_to_collapse(small_runs: dict[str, Run]) -> None:
 
 @pytest.fixture
 def notebook(tmp_path: Path) -> Callable[..., Path]:
-    """Writes a notebook of a title, a parameters cell and others."""
+    """Write a notebook of a title, a parameters cell and others, and return its path."""
     parameters = (
         "size: int = 1\nrate: float = 1e-3\nlimit: int = None\nplain = 2\n"
         "name: str = 'x'\nflag: bool = False"
@@ -599,76 +599,63 @@ def notebook(tmp_path: Path) -> Callable[..., Path]:
 
 
 @pytest.mark.parametrize(
-    ("name", "value", "said"),
+    ("name", "value", "facts"),
     [
-        ("size", "true", "size must be a whole number, got 'true'"),
-        ("size", "1e-3", "size must be a whole number, got '1e-3'"),
-        ("size", 2.5, "size must be a whole number, got 2.5"),
-        ("size", True, "size must be a whole number, got True"),
-        ("size", "none", "size must be a whole number, got 'none'"),
-        ("limit", "few", "limit must be a whole number, got 'few'"),
-        ("plain", "many", "plain must be a whole number, got 'many'"),
-        ("rate", "fast", "rate must be a number, got 'fast'"),
-        ("rate", "nan", "rate must be a number, got 'nan'"),
-        ("name", 3, "name must be text, got 3"),
-        ("flag", "maybe", "flag must be true or false, got 'maybe'"),
-        ("flag", 1, "flag must be true or false, got 1"),
-        ("sise", 1, "has no parameter 'sise'; it has size, rate, limit, plain, name, flag"),
+        *(("size", value, ["whole number", repr(value)]) for value in
+          ("true", "1e-3", 2.5, True, "none")),
+        ("limit", "few", ["whole number", "'few'"]),
+        ("plain", "many", ["whole number", "'many'"]),
+        ("rate", "fast", ["number", "'fast'"]),
+        ("rate", "nan", ["number", "'nan'"]),
+        ("name", 3, ["text", "3"]),
+        ("flag", "maybe", ["true or false", "'maybe'"]),
+        ("flag", 1, ["true or false", "1"]),
+        ("sise", 1, ["size, rate, limit, plain, name, flag"]),
     ],
-)
+)  # fmt: skip
 def test_mistyped_parameter_is_refused_before_anything_runs(
-    notebook: Callable[..., Path], tmp_path: Path, name: str, value: object, said: str
+    notebook: Callable[..., Path], tmp_path: Path, name: str, value: object, facts: list[str]
 ) -> None:
     source = notebook("1")
     message = refusal(lambda: run_notebook(source, tmp_path / "out.ipynb", {name: value}))
-    assert message.startswith("some.ipynb")
-    assert said in message
+    assert [fact for fact in ("some.ipynb", name, *facts) if fact not in message] == []
     assert [path.name for path in tmp_path.iterdir()] == ["some.ipynb"]
 
 
 def test_text_becomes_the_type_that_the_notebook_gives(
     notebook: Callable[..., Path], tmp_path: Path
 ) -> None:
-    """As from a command line, where all is text."""
-    values = {
-        "size": "256",
-        "rate": "1e-3",
-        "limit": "none",
-        "plain": "7",
-        "name": "7",
-        "flag": "true",
-    }
-    arguments = [text for pair in values.items() for text in ("-p", *pair)]
+    """Every value on a command line is text."""
+    text = {"size": "256", "rate": "1e-3", "limit": "none", "plain": "7", "name": "7",
+            "flag": "true"}  # fmt: skip
+    arguments = [argument for pair in text.items() for argument in ("-p", *pair)]
     output = tmp_path / "out.ipynb"
     source = notebook("print([size, rate, limit, plain, name, flag])")
     main(["notebook", str(source), str(output), *arguments])
-    said = nbformat.read(output, 4).cells[-1].outputs[0].text
-    assert said == "[256, 0.001, None, 7, '7', True]\n"
+    printed = nbformat.read(output, 4).cells[-1].outputs[0].text
+    assert printed == "[256, 0.001, None, 7, '7', True]\n"
 
 
 @pytest.mark.parametrize(
-    ("source", "said"),
+    ("source", "cause"),
     [
-        ("import os; os._exit(1)", "cell 4 failed: the kernel died (out of memory?)"),
-        ("import time; time.sleep(60)", "cell 4 failed: it ran for more than 5 s"),
-        ("import sys; sys.exit()", "cell 4 of it failed"),
-        ("raise ValueError('first\\nsecond')", "cell 4 failed: ValueError: first"),
+        ("import os; os._exit(1)", "kernel died"),
+        ("import time; time.sleep(60)", "5 s"),
+        ("import sys; sys.exit()", "failed"),
+        ("raise ValueError('first\\nsecond')", "ValueError: first"),
     ],
 )
 def test_notebook_that_stops_names_cell_and_cause_and_is_no_result(
-    notebook: Callable[..., Path], tmp_path: Path, source: str, said: str
+    notebook: Callable[..., Path], tmp_path: Path, source: str, cause: str
 ) -> None:
     output, path = tmp_path / "out.ipynb", notebook("1", source, "2")
+    failed, pdf = tmp_path / "out.failed.ipynb", tmp_path / "out.pdf"
     message = refusal(lambda: run_notebook(path, output, {"size": 2}, timeout=5))
-    assert message.startswith("some.ipynb for out: ")
-    assert said in message
+    facts = ("some.ipynb for out", "cell 4", cause, str(failed))
+    assert [fact for fact in facts if fact not in message] == []
     assert not output.exists()
-    failed = tmp_path / "out.failed.ipynb"
-    assert message.endswith(f"(see {failed})")
-    assert f"{failed} did not run to its end: cell" in refusal(
-        lambda: export_pdf(failed, tmp_path / "out.pdf")
-    )
-    assert not (tmp_path / "out.pdf").exists()
+    assert f"{failed} did not run to its end: cell" in refusal(lambda: export_pdf(failed, pdf))
+    assert not pdf.exists()
 
 
 def test_notebook_that_has_not_run_makes_no_pdf(
@@ -676,18 +663,15 @@ def test_notebook_that_has_not_run_makes_no_pdf(
 ) -> None:
     source = notebook("1")
     message = refusal(lambda: export_pdf(source, tmp_path / "out.pdf"))
-    assert message == f"{source} did not run to its end: cell 2 of it has not run"
+    assert [fact for fact in (str(source), "cell 2", "not run") if fact not in message] == []
 
 
 @pytest.mark.parametrize(
-    ("error", "said"),
+    ("error", "facts"),
     [
-        (
-            "NoSuchKernel",
-            "some.ipynb: there is no Jupyter kernel 'python3' here: install ipykernel",
-        ),
-        ("RuntimeError", "some.ipynb: the kernel did not start: no answer in 60 seconds"),
-        ("OSError", "out.failed.ipynb cannot be written: No space left on device"),
+        ("NoSuchKernel", ["some.ipynb", "'python3'", "install ipykernel"]),
+        ("RuntimeError", ["some.ipynb", "no answer in 60 seconds"]),
+        ("OSError", ["out.failed.ipynb", "No space left on device"]),
     ],
 )
 def test_notebook_that_cannot_be_begun_or_stored_is_told(
@@ -695,7 +679,7 @@ def test_notebook_that_cannot_be_begun_or_stored_is_told(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     error: str,
-    said: str,
+    facts: list[str],
 ) -> None:
     import papermill
     from jupyter_client.kernelspec import NoSuchKernel
@@ -711,7 +695,8 @@ def test_notebook_that_cannot_be_begun_or_stored_is_told(
 
     source = notebook("1")
     monkeypatch.setattr(papermill, "execute_notebook", fail)
-    assert said in refusal(lambda: run_notebook(source, tmp_path / "out.ipynb", {}))
+    message = refusal(lambda: run_notebook(source, tmp_path / "out.ipynb", {}))
+    assert [fact for fact in facts if fact not in message] == []
     assert not (tmp_path / "out.ipynb").exists()
 
 
@@ -720,7 +705,7 @@ def test_a_notebook_is_not_written_over_by_its_own_output(
 ) -> None:
     source = notebook("1")
     before = source.read_bytes()
-    assert "would write over" in refusal(lambda: run_notebook(source, source, {}))
+    assert f"overwrite the notebook {source}" in refusal(lambda: run_notebook(source, source, {}))
     assert source.read_bytes() == before
 
 
@@ -984,13 +969,14 @@ def test_damaged_progress_is_passed_over(tmp_path: Path, content: str) -> None:
 def test_no_time_at_all_for_a_cell_is_refused(tmp_path: Path, seconds: int) -> None:
     source = ROOT / "notebooks" / "01_vae_baseline.ipynb"
     message = refusal(lambda: run_notebook(source, tmp_path / "out.ipynb", {}, seconds))
-    assert message == f"timeout must be above 0, got {seconds}"
+    assert [fact for fact in ("timeout", f"got {seconds}") if fact not in message] == []
 
 
 def test_a_failed_notebook_is_not_lost_when_it_is_run_again(tmp_path: Path) -> None:
     failed = tmp_path / "n.failed.ipynb"
     failed.write_text("")
-    assert "would write over" in refusal(lambda: run_notebook(failed, tmp_path / "n.ipynb", {}))
+    message = refusal(lambda: run_notebook(failed, tmp_path / "n.ipynb", {}))
+    assert f"overwrite the notebook {failed}" in message
 
 
 def test_a_name_too_long_for_the_system_ends_in_one_line(

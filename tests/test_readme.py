@@ -1,15 +1,10 @@
 """The README shows the results that are shipped."""
 
-import sys
-
 from vqlib.paths import ROOT, SHIPPED
 from vqlib.report import readme
 from vqlib.report.claims import claim_table
 from vqlib.report.words import rows
 from vqlib.study import load_runs, load_summary
-
-sys.path.insert(0, str(ROOT / "docs"))
-import speed
 
 
 def normal():
@@ -50,7 +45,3 @@ def test_the_project_s_readme_has_the_shipped_results():
     assert readme.claim(summary) in shown
     section = readme.results_section(summary, load_runs(SHIPPED, summary), normal())
     assert section in shown
-
-
-def test_the_project_s_readme_has_the_shipped_table_of_the_full_bench():
-    assert speed.section(speed.shipped()) in speed.README.read_text()

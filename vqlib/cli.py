@@ -10,24 +10,10 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import NoReturn
 
+import vqlib.bench
 from vqlib.config import TrainConfig
 from vqlib.errors import UserError
 from vqlib.paths import RUNS
-
-BENCH = """\
-Measure how fast vqlib is on this machine, and how fast other ways to do the same are:
-
-  training a VQ-VAE     a plain PyTorch loop; pythae
-  its quantizer         vector-quantize-pytorch
-  SSIM                  a loop over scikit-image
-  evaluation of a run, memory, growth with the number of images, a GPU if there is one
-
-Prints a table, and writes it to benchmarks/results/ as JSON and Markdown. Images are CIFAR-10
-if it can be had, else crops of photographs; the table says which. Let nothing else run
-meanwhile. pythae and vector-quantize-pytorch are left out unless they are installed:
-
-  .venv/bin/pip install --editable ".[bench]"
-"""
 
 RESUME = "run the same command again to resume"
 
@@ -162,7 +148,9 @@ def _evaluate(options: argparse.Namespace) -> None:
 
 def _bench_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--quick", action="store_true", help="fewer images and repeats, and no time to quality"
+        "--quick",
+        action="store_true",
+        help="use fewer images and repeats, and leave out the time to quality",
     )
 
 
@@ -240,7 +228,7 @@ COMMANDS = {
     ),
     "bench": Command(
         "measure speed and memory on this machine",
-        BENCH,
+        vqlib.bench.__doc__ or "",
         _bench_arguments,
         _bench,
         interrupted="nothing was written",

@@ -81,7 +81,7 @@ class Trainer:
             **facts,
         }
         self.model: Any = model.to(device)
-        self.model.to(memory_format=torch.channels_last)  # in place
+        self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.optimizer = torch.optim.Adam(
             self.model.parameters(), lr=config.learning_rate, fused=True
         )

@@ -42,7 +42,7 @@ class ImageModel(nn.Module):
         """How many codes a discrete latent chooses from; 0 if the latent is continuous."""
         return 0
 
-    def bits(self, last: Mapping[str, Any]) -> float:
+    def bits(self, last: Mapping[Any, Any]) -> float:
         """Return the bits that the latent of an image takes.
 
         Args:
@@ -115,7 +115,7 @@ class VAE(ImageModel):
         self.encoder = nn.Sequential(*down, nn.Flatten(), nn.Linear(1024, 2 * latent_dim))
         self.decoder = nn.Sequential(nn.Linear(latent_dim, 1024), nn.Unflatten(1, (256, 2, 2)), *up)
 
-    def bits(self, last: Mapping[str, Any]) -> float:
+    def bits(self, last: Mapping[Any, Any]) -> float:
         """Return the KL term of the last epoch in bits an image."""
         return last["kl"] / math.log(2)
 
@@ -244,7 +244,7 @@ class VQVAE(ImageModel):
         """How many codes the codebook has."""
         return self.quantizer.num_embeddings
 
-    def bits(self, last: Mapping[str, Any]) -> float:
+    def bits(self, last: Mapping[Any, Any]) -> float:
         """Return the bits of an image's codes, all of equal length."""
         return GRID * GRID * math.log2(self.num_codes)
 

@@ -69,7 +69,7 @@ class Run:
         """Bits that the model's latent takes for an image; see the model's `bits`."""
         with torch.device("meta"):  # no weights are needed
             model = build_model(self.config, self.data_variance)
-        return model.bits(dict(self.history.iloc[-1].items()))
+        return model.bits(self.history.iloc[-1].to_dict())
 
     @property
     def terms(self) -> list[str]:

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+import torch
+
 from vqlib.config import TrainConfig, normal_dataset
 from vqlib.errors import UserError
 from vqlib.evaluation import evaluate
@@ -67,14 +69,19 @@ def fit(
         raise UserError(f"{images.name}: all training pixels are the same, nothing to learn")
     with _held(folder):
         if _begin(config, folder):
-            with seeded(config.seed, torch_device):
-                model = build_model(config, images.variance)
-            trainer = Trainer(
-                config, model, images.train, images.test, folder, torch_device, images.facts
-            )
+            trainer = make_trainer(config, images, folder, torch_device)
             trainer.train()
             _finish(trainer, images)
     return _load(folder)
+
+
+def make_trainer(
+    config: TrainConfig, images: Images, folder: Path, device: torch.device
+) -> Trainer:
+    """Return the trainer of a fresh model on images, at the start or where a resume state is."""
+    with seeded(config.seed, device):
+        model = build_model(config, images.variance)
+    return Trainer(config, model, images.train, images.test, folder, device, images.facts)
 
 
 def _check_request(config: TrainConfig, images: Images | None) -> None:

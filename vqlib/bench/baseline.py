@@ -17,9 +17,8 @@ from torchvision import transforms
 
 from vqlib.config import TrainConfig
 from vqlib.images import Images
-from vqlib.models import VQVAE
+from vqlib.models import VQVAE, build_model
 from vqlib.quantizer import Quantized, VectorQuantizer
-from vqlib.runs import build_model
 
 
 class PlainLoop:

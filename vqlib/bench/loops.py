@@ -1,8 +1,6 @@
 """The training loops and single steps that `vqlib bench` runs, and how it times them."""
 
 import multiprocessing
-import os
-import re
 import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -23,8 +21,9 @@ from vqlib.config import TrainConfig
 from vqlib.images import Images
 from vqlib.quantizer import VectorQuantizer
 from vqlib.similarity import ssim
+from vqlib.system.machine import cores, peak_memory
 from vqlib.system.progress import Progress
-from vqlib.training import Trainer, fit
+from vqlib.training import fit, make_trainer
 
 FEW = 64  # images, if their number does not matter
 MAX_PROCESSES = 8
@@ -44,8 +43,8 @@ class OwnLoop:
     def __init__(self, config: TrainConfig, images: Images, folder: Path, device: str = "cpu"):
         folder.mkdir(parents=True)
         with quiet():
-            self.trainer = Trainer(config, images, folder, torch.device(device))
-        self.progress = _Silent(config, folder, self.trainer.steps_per_epoch)
+            self.trainer = make_trainer(config, images, folder, torch.device(device))
+        self.progress = _Silent(folder, config.epochs, self.trainer.steps_per_epoch)
 
     def train_epoch(self) -> float:
         """Train one more epoch; return the seconds it took."""
@@ -55,7 +54,7 @@ class OwnLoop:
 
     def rate(self) -> float:
         """Train one more epoch; return images per second."""
-        return len(self.trainer.train_images) / self.train_epoch()
+        return len(self.trainer.train_rows) / self.train_epoch()
 
 
 class _Silent(Progress):
@@ -142,17 +141,6 @@ def interleave(repeats: int, samples: dict[str, Callable[[], float]]) -> dict[st
     return taken
 
 
-def peak_memory() -> float | None:
-    """Return the peak resident memory of this process in MB; None if the system has no /proc."""
-    try:
-        status = Path("/proc/self/status").read_text()
-    except OSError:
-        return None
-    # Not `getrusage`: on Linux, it includes the process that started this one.
-    (kilobytes,) = re.findall(r"VmHWM:\s*(\d+) kB", status)
-    return int(kilobytes) * 1024 / 1e6
-
-
 def train_alone(config: TrainConfig, folder: Path) -> tuple[float, float | None]:
     """Train a run, from loading to evaluation; return images per second and peak memory in MB."""
     with quiet():
@@ -231,13 +219,6 @@ def matmul_rate(side: int = 8_192, times: int = 20) -> float:
 
     products()
     return times * 2 * side**3 / timed(products)
-
-
-def cores() -> int:
-    """Return the number of CPU cores this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 @contextmanager

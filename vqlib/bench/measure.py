@@ -19,7 +19,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
 
 from vqlib.bench import peers
 from vqlib.bench.baseline import PlainLoop
@@ -28,7 +27,6 @@ from vqlib.bench.loops import (
     OwnLoop,
     StudyProcesses,
     batched_ssim,
-    cores,
     flops_per_image,
     interleave,
     looped_ssim,
@@ -40,13 +38,13 @@ from vqlib.bench.loops import (
     train_alone,
 )
 from vqlib.bench.table import PLAIN, RATE, RESULTS, Row, compare, number, store, table
-from vqlib.config import MODELS, TrainConfig
-from vqlib.evaluation import evaluate, reconstruct_all
-from vqlib.figures import MODEL_NAMES
+from vqlib.config import TrainConfig
+from vqlib.evaluation import evaluate
 from vqlib.images import Images, load_images, resolve_dataset, scale
+from vqlib.models import MODELS, ImageModel, build_model, reconstruct_all
 from vqlib.paths import shown
-from vqlib.runs import build_model, environment
 from vqlib.system.files import make_folder
+from vqlib.system.machine import cores, environment
 
 BATCH_SIZES = (256, 16)
 STUDY_BATCH_SIZES = (16, 32, 64, 128, 256)
@@ -281,7 +279,7 @@ def gpu(sizes: Sizes, images: Images, folder: Path) -> list[Row]:
             minutes += STUDY_EPOCHS * STUDY_IMAGES / rate / 60
             how = f"{own.trainer.precision}; {rate * flops / limit:.2%} of the rate of a bfloat16 "
             how += f"matrix product, {limit / 1e12:.0f} TFLOP/s"
-            row_name = f"{MODEL_NAMES[model]} training, batch {batch_size}, {name}"
+            row_name = f"{MODELS[model].title} training, batch {batch_size}, {name}"
             beside = PLAIN if "plain" in rates else ""
             rows.append(compare(row_name, RATE, rates["own"], rates.get("plain", []), beside, how))
     how = f"computed from these rates: {len(rows)} runs, one after the other, "
@@ -301,7 +299,7 @@ MEASUREMENTS: dict[str, Callable[[Sizes, Images, Path], list[Row]]] = {
 }
 
 
-def _nmse(model: nn.Module, images: Images) -> float:
+def _nmse(model: ImageModel, images: Images) -> float:
     errors = [(x - y).square().sum().item() for x, y, _ in reconstruct_all(model, images.test)]
     return sum(errors) / images.test.numel() / images.variance
 

@@ -1,1 +1,1 @@
-"""Notebooks run with parameters, and printed as PDF; imports no torch."""
+"""Run notebooks with parameters and print them as PDF, without importing torch."""

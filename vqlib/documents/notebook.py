@@ -1,4 +1,4 @@
-"""Runs a notebook with parameters: papermill, but strict about names, types and what failed."""
+"""Run notebooks with parameters: papermill, with strict parameters and one-line errors."""
 
 import ast
 import json
@@ -7,52 +7,59 @@ import warnings
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from vqlib.config import typed
 from vqlib.errors import UserError
 from vqlib.paths import shown
 from vqlib.system.files import make_folder, write_atomically
 
+if TYPE_CHECKING:
+    from nbformat import NotebookNode  # slow to import
+
 KINDS = {"int": int, "float": float, "str": str, "bool": bool}
 KERNEL = "python3"
-ADDED = {"injected-parameters", "papermill-error-cell-tag"}  # cells that papermill puts in
+ADDED = {"injected-parameters", "papermill-error-cell-tag"}  # tags of cells that papermill adds
 
 
 @cache
 def parameter_names(path: Path) -> tuple[str, ...]:
-    """Names in the notebook's cell tagged `parameters`."""
+    """Return the names that the notebook's cell tagged `parameters` sets.
+
+    Raises:
+        UserError: if the file is no notebook or has no such cell.
+    """
     return tuple(_inspect(path))
 
 
 def run_notebook(
     source: Path, output: Path, parameters: Mapping[str, Any], timeout: int | None = None
 ) -> None:
-    """Executes `source` with parameters and stores it, with its outputs, as `output`.
+    """Run the notebook `source` with parameters, and store it with its outputs as `output`.
 
-    `output` appears only when every cell has run; a failed notebook is kept beside it as
-    `<name>.failed.ipynb`.
+    `output` is written only if every cell has run. A notebook that failed is kept in the same
+    folder as `<name>.failed.ipynb`.
 
     Args:
         source: a notebook with a cell tagged `parameters`.
-        output: another file; its folder is made.
-        parameters: values by name; text is taken as the type that the notebook gives, so that
-            `256`, `1e-3` and `true` are what they look like.
-        timeout: seconds that a cell may run; None for ever.
+        output: another file; its folder is made if it is missing.
+        parameters: values by name. Text is converted to the parameter's type in the notebook, so
+            `256`, `1e-3` and `true` become numbers and a truth value.
+        timeout: seconds that each cell may run; None for no limit.
 
     Raises:
-        UserError: for a parameter that the notebook does not have or that is not of its type
-            (before anything runs), for a cell that fails or runs out of time and a kernel that
-            dies, with notebook, cell and message, and for a kernel that does not start.
+        UserError: before anything runs, if the notebook lacks a parameter or a value has the wrong
+            type; later, if the kernel does not start or dies, or if a cell fails or runs out of
+            time. The message names the notebook and the cell.
     """
     failed = output.with_suffix(".failed.ipynb")
     if source.resolve() in (output.resolve(), failed.resolve()):
-        raise UserError(f"{output} would write over {source}: give another file for the output")
+        raise UserError(f"{output} would overwrite the notebook {source}: choose another output")
     if timeout is not None and timeout <= 0:
-        raise UserError(f"timeout must be above 0, got {timeout}")
+        raise UserError(f"timeout must be above 0 seconds, got {timeout}")
     values = _typed_parameters(source, parameters)
     make_folder(output.parent)
-    problem = _execute(source, failed, values, timeout) or _not_run(failed)
+    problem = _execute(source, failed, values, timeout) or _not_run(_read(failed))
     if problem:
         raise UserError(f"{source.name} for {output.stem}: {problem} (see {shown(failed)})")
     os.replace(failed, output)
@@ -61,7 +68,7 @@ def run_notebook(
 def _execute(
     source: Path, output: Path, parameters: dict[str, Any], timeout: int | None
 ) -> str | None:
-    """Runs the notebook into `output`, and returns what went wrong, if anything."""
+    """Run the notebook, store it as `output`, and return what went wrong, or None."""
     import papermill
     from jupyter_client.kernelspec import NoSuchKernel
     from nbclient.exceptions import CellTimeoutError, DeadKernelError
@@ -78,10 +85,10 @@ def _execute(
     except DeadKernelError:
         return f"{_last_cell(output, parameters)} failed: the kernel died (out of memory?)"
     except CellTimeoutError:
-        return f"{_last_cell(output, parameters)} failed: it ran for more than {timeout} s"
+        return f"{_last_cell(output, parameters)} failed: it ran longer than {timeout} s"
     except NoSuchKernel:
         raise UserError(
-            f"{source.name}: there is no Jupyter kernel {KERNEL!r} here: install ipykernel"
+            f"{source.name}: the Jupyter kernel {KERNEL!r} is missing: install ipykernel"
         ) from None
     except OSError as error:
         raise UserError(f"{output} cannot be written: {error.strerror}") from None
@@ -91,18 +98,19 @@ def _execute(
 
 
 def _last_cell(notebook: Path, parameters: Mapping[str, Any]) -> str:
-    """The last cell that was begun in a notebook that papermill stored."""
+    """Return which cell of a notebook stored by papermill was the last to start."""
     cells = json.loads(notebook.read_text())["cells"]
     begun = [i for i, c in enumerate(cells) if c["metadata"]["papermill"]["exception"] is not None]
     return f"cell {_number(begun[-1], parameters)}"
 
 
 def _number(index: int, parameters: Mapping[str, Any]) -> int:
-    """Which cell of the source it is, from 1; papermill adds one where there are parameters."""
+    """Return a cell's number in the source, from 1; papermill adds a cell for parameters."""
     return index if parameters else index + 1
 
 
 def _typed_parameters(source: Path, parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """Return parameters in the types that the notebook gives them, or refuse them."""
     known = _inspect(source)
     for name in parameters:
         if name not in known:
@@ -117,7 +125,7 @@ def _typed_parameters(source: Path, parameters: Mapping[str, Any]) -> dict[str, 
 
 
 def _kind(parameter: Mapping[str, str]) -> Any:
-    """The type of a parameter by its annotation, else by its default; None where neither says."""
+    """Return a parameter's type by its annotation or else its default, or None for any type."""
     try:
         default = ast.literal_eval(parameter["default"])
     except (SyntaxError, ValueError):  # an expression
@@ -130,44 +138,47 @@ def _kind(parameter: Mapping[str, str]) -> Any:
 
 @cache
 def _inspect(path: Path) -> dict[str, dict[str, str]]:
-    """What papermill says about each parameter of the notebook."""
+    """Return papermill's description of each parameter of the notebook."""
     from papermill import inspect_notebook
 
     _read(path)
-    parameters = inspect_notebook(str(path))
+    parameters: dict[str, dict[str, str]] = inspect_notebook(str(path))
     if not parameters:
-        raise UserError(f"{path} has no cell tagged 'parameters'")
+        raise UserError(f"{path} has no cell tagged 'parameters': tag the cell that sets them")
     return parameters
 
 
 def export_pdf(notebook: Path, output: Path) -> None:
-    """Writes an executed notebook as a PDF, with the exporter that `--to typst_pdf` names.
+    """Write an executed notebook as a PDF, as `jupyter nbconvert --to typst_pdf` does.
 
     Raises:
-        UserError: where it is no notebook, or one that did not run to its end.
+        UserError: if the file is no notebook, if one of its cells failed or has not run, or if the
+            PDF would lack something.
     """
     from vqlib.documents.exporter import TypstPDFExporter
 
-    if problem := _not_run(notebook):
-        raise UserError(f"{notebook} did not run to its end: {problem}")
-    pdf, _ = TypstPDFExporter().from_filename(str(notebook))
+    content = _read(notebook)
+    if problem := _not_run(content):
+        raise UserError(f"{notebook} did not run to its end: {problem}: run it again")
+    folder = {"metadata": {"path": str(notebook.parent)}}
+    pdf, _ = TypstPDFExporter().from_notebook_node(content, folder)
     write_atomically(output, pdf)
 
 
-def _not_run(notebook: Path) -> str | None:
-    """The first cell that failed or that has not run at all, if there is one."""
-    cells = [c for c in _read(notebook).cells if not ADDED & set(c.metadata.get("tags", []))]
+def _not_run(notebook: "NotebookNode") -> str | None:
+    """Return which cell was the first that failed or has not run, or None."""
+    cells = [c for c in notebook.cells if not ADDED & set(c.metadata.get("tags", []))]
     for number, cell in enumerate(cells, 1):
         if cell.cell_type == "code" and cell.source.strip():
-            if any(said.output_type == "error" for said in cell.outputs):
-                return f"cell {number} of it failed"
+            if any(output.output_type == "error" for output in cell.outputs):
+                return f"cell {number} failed"
             if cell.execution_count is None:
-                return f"cell {number} of it has not run"
+                return f"cell {number} has not run"
     return None
 
 
-def _read(path: Path) -> Any:
-    """The notebook in a file, checked against the format's schema."""
+def _read(path: Path) -> "NotebookNode":
+    """Return the notebook in a file, checked against the schema of its format."""
     import nbformat
 
     try:
