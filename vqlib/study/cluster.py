@@ -14,9 +14,7 @@ from vqlib.errors import UserError
 
 EXECUTORS = ("local", "slurm")
 PLUGIN = "snakemake_executor_plugin_slurm"
-_ENDED = re.compile(
-    r"message: SLURM.job .* status is: '(\w+)'(?s:.*?)output: notebooks/(.+)\.\w+"
-)
+_ENDED = re.compile(r"message: SLURM.job .* status is: '(\w+)'(?s:.*?)output: notebooks/(.+)\.\w+")
 _REFUSED = re.compile(r"The error message was '(.*)'\.(?s:.*?)output: notebooks/(.+)\.\w+")
 
 
