@@ -5,8 +5,11 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from contextlib import suppress
 from pathlib import Path
+
+import psutil
 
 from vqlib.errors import UserError
 from vqlib.images import load_images
@@ -20,7 +23,7 @@ from vqlib.system.checkpoint import remove_state
 from vqlib.system.files import sole_writer, write_atomically
 
 STOPS = (signal.SIGINT, signal.SIGTERM)
-PATIENCE = 10.0  # seconds for a study to stop when asked
+PATIENCE = 10.0  # seconds to end in, after each of them
 
 
 def run_study(
@@ -79,7 +82,7 @@ def _run_alone(study: Study, keep_going: bool, retrain: bool, cluster: Slurm | N
         print("they are used as shipped, or as trained here since; RETRAIN=1 trains them anew")
     log = study.folder / "logs" / "snakemake.log"
     with open(log, "w") as output:
-        process = subprocess.Popen(
+        process = psutil.Popen(
             _snakemake(
                 study, keep_going, bool(waiting), cluster.options(study.root) if cluster else []
             ),
@@ -101,18 +104,47 @@ def _run_alone(study: Study, keep_going: bool, retrain: bool, cluster: Slurm | N
         raise UserError(f"study {study.name}: not trained: {', '.join(missing)} ({log} says more)")
 
 
-def _stop(process: subprocess.Popen) -> None:
-    """Ends a running process and its group: they are asked, told, and what is left is killed."""
+def _stop(process: psutil.Popen) -> None:
+    """End a process and all that it started: interrupt them, then terminate, then kill them."""
     if process.poll() is not None:
         return
-    # A second signal to this process would leave the stopping half done.
+    # A second signal to this process would leave the work half done.
     before = {number: signal.signal(number, signal.SIG_IGN) for number in STOPS}
-    for number in (*STOPS, signal.SIGKILL):
-        with suppress(ProcessLookupError, subprocess.TimeoutExpired):
-            os.killpg(process.pid, number)
-            process.wait(PATIENCE)
+    family: set[psutil.Process] = {process}
+    for end in ENDS:
+        family |= {child for each in family for child in _descendants(each)}
+        for each in family:
+            with suppress(psutil.Error):  # it has ended
+                end(each)
+        deadline = time.monotonic() + PATIENCE
+        while family and time.monotonic() < deadline:
+            time.sleep(0.05)
+            family = {each for each in family if _is_alive(each)}
+    process.poll()
     for number, handler in before.items():
         signal.signal(number, handler)
+
+
+def _descendants(process: psutil.Process) -> list[psutil.Process]:
+    try:
+        return process.children(recursive=True)
+    except psutil.Error:  # it has ended
+        return []
+
+
+def _is_alive(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.Error:  # it has ended meanwhile
+        return False
+
+
+def _interrupt(process: psutil.Process) -> None:
+    if os.name == "posix":  # Windows cannot interrupt a single process
+        process.send_signal(signal.SIGINT)
+
+
+ENDS = (_interrupt, psutil.Process.terminate, psutil.Process.kill)
 
 
 def _check_free(study: Study, waiting: list[str]) -> None:

@@ -2,11 +2,12 @@
 
 import os
 import socket
-import subprocess
 import sys
 import time
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 from vqlib.errors import UserError
 from vqlib.paths import ROOT
@@ -38,7 +39,7 @@ def print_status() -> None:
     print("\n".join(lines) or "no run is under way")
 
 
-def watch(process: subprocess.Popen, folder: Path, waiting: list[str]) -> None:
+def watch(process: psutil.Popen, folder: Path, waiting: list[str]) -> None:
     """Shows the runs under way until the process ends: redrawn in a terminal, else now and then."""
     live = sys.stdout.isatty()
     started = time.monotonic()
@@ -87,10 +88,4 @@ def _redraw(lines: list[str], drawn: int) -> int:
 def _alive(said: dict[str, Any]) -> bool:
     if said["host"] != socket.gethostname():
         return time.time() - said["updated"] < 300
-    try:
-        os.kill(said["pid"], 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        pass
-    return True
+    return psutil.pid_exists(said["pid"])
