@@ -85,9 +85,9 @@ class Study:
 
     @property
     def products(self) -> list[str]:
-        """What training leaves of its runs; see `product`.
+        """The files that training its runs makes; see `product`.
 
-        A run that is shipped without its weights has none: no notebook can show it.
+        A finished run that is shipped without its weights has none: no notebook can show it.
         """
         return [
             self.product(config)
@@ -96,9 +96,9 @@ class Study:
         ]
 
     def product(self, config: TrainConfig) -> str:
-        """Return what training a run leaves: its executed notebook, or what `vqlib train` printed.
+        """Return the file that training a run makes, relative to the study's folder.
 
-        The path is relative to the study's folder.
+        It is the executed notebook, or what `vqlib train` printed.
         """
         kind = "ipynb" if self.notebook(config) else "txt"
         return f"notebooks/{config.run_name}.{kind}"
