@@ -3,7 +3,7 @@
 import shlex
 import sys
 
-from vqlib.figures import SUFFIXES
+from vqlib.figures import FORMATS
 from vqlib.paths import ROOT
 from vqlib.report.readme import write_results
 from vqlib.study import NOTEBOOKS, load_runs, load_study, load_summary, write_summary
@@ -78,7 +78,7 @@ rule summary:
 
 
 def figure_files(*names):
-    return [study.figures / f"{name}.{suffix}" for name in names for suffix in SUFFIXES]
+    return [study.figures / f"{name}.{suffix}" for name in names for suffix in FORMATS]
 
 
 rule compare:
