@@ -5,7 +5,7 @@ import shlex
 import sys
 from pathlib import Path
 
-from vqlib.figures import SUFFIXES
+from vqlib.figures import FORMATS
 from vqlib.study import load_study, write_summary
 from vqlib.study.presets import FULL
 
@@ -31,7 +31,7 @@ def options(values):
 
 
 def figure_files(*names):
-    return [study.figures / f"{name}.{suffix}" for name in names for suffix in SUFFIXES]
+    return [study.figures / f"{name}.{suffix}" for name in names for suffix in FORMATS]
 
 
 WHERE = parameters({"results": study.folder, "figures_folder": study.figures})
