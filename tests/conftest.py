@@ -20,7 +20,7 @@ from vqlib.study import Study, write_summary
 MODELS = ("vae", "vqvae")
 PARTS = (  # of the project
     *("vqlib", "notebooks", "presets", "report", "profiles", "Snakefile"),
-    *("results/precision", "results/longer", "results/codebook", "results/paper/summary.csv"),
+    *("results/paper", "results/precision", "results/longer", "results/codebook"),
 )
 SMALL = {  # a second or less an epoch
     "vae": {"latent_dim": 16},

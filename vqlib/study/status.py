@@ -70,9 +70,10 @@ def watch(process: psutil.Popen, folder: Path, waiting: list[str]) -> None:
 def _report(folder: Path, waiting: list[str], started: float) -> list[str]:
     done = sum(is_finished(folder / name) for name in waiting)
     under_way = runs_under_way(folder)
-    head = f"{duration(time.monotonic() - started)}: {done} of {len(waiting)} runs trained"
+    stages = [f"{done} of {len(waiting)} runs trained"] if waiting else []
     if done == len(waiting):
-        head += ", making figures and report"
+        stages.append("making figures and report")
+    head = f"{duration(time.monotonic() - started)}: {', '.join(stages)}"
     return [head, *("  " + line for line in _lines(under_way))]
 
 
