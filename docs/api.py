@@ -40,8 +40,11 @@ def public(module: ModuleType) -> Iterator[tuple[str, object]]:
 def members(class_: type) -> Iterator[tuple[str, object, str]]:
     """Yield name, function and kind (method or property) of each public member of a class."""
     for name, thing in vars(class_).items():
-        if name.startswith("_"):
-            continue
+        if (
+            name.startswith("_")
+            or getattr(thing, "__module__", class_.__module__) != class_.__module__
+        ):
+            continue  # matplotlib, say, adds methods to what inherits from it
         if isinstance(thing, property):
             yield name, thing.fget, "property"
         elif isinstance(thing, functools.cached_property):
