@@ -133,7 +133,9 @@ def _is_own(name: str) -> bool:
 
 def _several(runs: list[Run], model: str, name: str) -> str:
     values = {getattr(run.config, name) for run in runs if run.config.model == model}
-    return ", ".join("all" if value is None else str(value) for value in sorted(values, key=_none_last))
+    return ", ".join(
+        "all" if value is None else str(value) for value in sorted(values, key=_none_last)
+    )
 
 
 def _none_last(value: Any) -> tuple[bool, Any]:
