@@ -28,7 +28,13 @@ def runs_under_way(results: Path) -> dict[str, dict[str, Any]]:
             if _is_alive(record):
                 _line(path.parent.name, record)
                 progress[path.parent.name] = record
-        except (UserError, KeyError, TypeError, ValueError, OverflowError):  # just ended, or damaged
+        except (
+            UserError,
+            KeyError,
+            TypeError,
+            ValueError,
+            OverflowError,
+        ):  # just ended, or damaged
             continue
     return progress
 
