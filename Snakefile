@@ -157,6 +157,7 @@ rule report:
 rule readme:
     input:
         study.summary,
+        rules.compare.output,
     output:
         update(README[0]),
         touch(README[1]),
