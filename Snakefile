@@ -1,57 +1,73 @@
-# The study as a graph of notebooks: `vqlib study quick` runs it here; plain Snakemake does too:
+# The study as a graph of its runs, figures and report. `vqlib study quick` runs it; so does
 #     snakemake --cores all --config preset=quick
+import re
 import shlex
 import sys
+from pathlib import Path
 
-from vqlib.figures import SUFFIXES
-from vqlib.paths import ROOT
-from vqlib.report.readme import write_results
-from vqlib.study import NOTEBOOKS, load_runs, load_study, load_summary, write_summary
+from vqlib.figures import FORMATS
+from vqlib.study import load_study, write_summary
+from vqlib.study.presets import FULL
 
-study = load_study(str(config.get("preset", "quick")), config.get("dataset"))
+ROOT = Path(workflow.basedir).resolve()
+study = load_study(str(config.get("preset", "quick")), config.get("dataset"), ROOT)
+RUNS = {run.run_name: run for run in study.configs}
 PYTHON = shlex.quote(sys.executable)
-RUN_NOTEBOOK = f"OMP_NUM_THREADS={{threads}} {PYTHON} -m vqlib notebook"
-HOUR = " --timeout 3600"  # no cell that trains nothing takes as long
+VQLIB = f"OMP_NUM_THREADS={{threads}} {PYTHON} -m vqlib"
+HOUR = "--timeout 3600"  # enough for any cell that trains nothing
+README = [ROOT / "README.md", "notebooks/README.updated"]
 
 
-def arguments(parameters):
-    return " ".join(f"-p {name} {shlex.quote(str(value))}" for name, value in parameters.items())
+def parameters(values):
+    """Return the options of `vqlib notebook` that pass these values."""
+    return " ".join(f"-p {name} {shlex.quote(str(value))}" for name, value in values.items())
 
 
-WHERE = arguments({"results": study.folder, "figures_folder": study.figures})
+def options(values):
+    """Return the options of `vqlib train` that pass these values."""
+    return " ".join(
+        f"--{name.replace('_', '-')}={shlex.quote(str(value))}" for name, value in values.items()
+    )
 
 
-def train_notebook(wildcards):
-    return NOTEBOOKS[wildcards.run.split("-")[0]]
+def figure_files(*names):
+    return [study.figures / f"{name}.{suffix}" for name in names for suffix in FORMATS]
+
+
+WHERE = parameters({"results": study.folder, "figures_folder": study.figures})
 
 
 workdir: study.folder
 
 
-localrules:  # they take seconds; only the runs are worth a job on a cluster
+wildcard_constraints:
+    run="|".join(map(re.escape, RUNS)),
+
+
+localrules:  # they take seconds; only training is worth a job on a cluster
     all,
     summary,
     compare,
     losses,
     report,
-
-
-wildcard_constraints:
-    run="(vae|vqvae)-.*",
+    readme,
 
 
 rule all:
     input:
         study.report,
+        README if study.name == FULL else [],
 
 
-rule train:
+# Training also fills the run's folder. That is not declared as output: Snakemake would delete it
+# before it runs the rule again, and an interrupted run could not be resumed.
+rule train_in_notebook:
     input:
-        train_notebook,
+        lambda wildcards: study.notebook(RUNS[wildcards.run]),
     output:
         "notebooks/{run}.ipynb",
     params:
-        lambda wildcards: arguments(study.arguments(wildcards.run)),
+        lambda wildcards: parameters(study.arguments(RUNS[wildcards.run])),
     log:
         "logs/{run}.log",
     threads: study.job.cores
@@ -60,65 +76,93 @@ rule train:
         runtime=study.job.minutes,
         gpu=study.job.gpus,
     shell:
-        RUN_NOTEBOOK + " {input:q} {output:q} {params} > {log:q} 2>&1"
+        VQLIB + " notebook {input:q} {output:q} {params} > {log:q} 2>&1"
+
+
+rule train:  # a model without a notebook
+    output:
+        "notebooks/{run}.txt",
+    params:
+        model=lambda wildcards: RUNS[wildcards.run].model,
+        options=lambda wildcards: options(study.arguments(RUNS[wildcards.run])),
+    log:
+        "logs/{run}.log",
+    threads: study.job.cores
+    resources:
+        mem_mb=study.job.memory,
+        runtime=study.job.minutes,
+        gpu=study.job.gpus,
+    shell:
+        VQLIB + " train {params.model} {params.options} > {output:q} 2> {log:q}"
 
 
 rule summary:
     input:
-        expand("notebooks/{run}.ipynb", run=study.notebooks),
+        study.products,
     output:
-        "summary.csv",
+        study.summary,
     run:
         write_summary(study)
-        if study.name == "paper":
-            summary = load_summary(study.folder)
-            normal = load_summary(ROOT / "results/codebook")
-            runs = load_runs(study.folder, summary)
-            write_results(ROOT / "README.md", summary, runs, normal)
-
-
-def figure_files(*names):
-    return [study.figures / f"{name}.{suffix}" for name in names for suffix in SUFFIXES]
 
 
 rule compare:
     input:
         ROOT / "notebooks" / "03_ssim_comparison.ipynb",
-        "summary.csv",
+        study.summary,
     output:
         "notebooks/03_ssim_comparison.ipynb",
         figure_files("figure1_reconstructions", "figure2_ssim"),
     log:
         "logs/03_ssim_comparison.log",
     shell:
-        RUN_NOTEBOOK + HOUR + " {input[0]:q} {output[0]:q} {WHERE} > {log:q} 2>&1"
+        VQLIB + " notebook {HOUR} {input[0]:q} {output[0]:q} {WHERE} > {log:q} 2>&1"
 
 
 rule losses:
     input:
         ROOT / "notebooks" / "04_loss_analysis.ipynb",
-        "summary.csv",
+        study.summary,
     output:
         "notebooks/04_loss_analysis.ipynb",
         figure_files("figure3_loss"),
+    params:
+        model=study.loss_model,
     log:
         "logs/04_loss_analysis.log",
     shell:
-        RUN_NOTEBOOK + HOUR + " {input[0]:q} {output[0]:q} {WHERE} > {log:q} 2>&1"
+        VQLIB + " notebook {HOUR} {input[0]:q} {output[0]:q} {WHERE} -p model {params.model} "
+        "> {log:q} 2>&1"
 
 
 rule report:
     input:
-        ROOT / "report" / "report.ipynb",
+        study.report_notebook,
         ROOT / "report" / "references.bib",
         rules.compare.output,
         rules.losses.output,
     output:
-        "notebooks/report.ipynb",
+        f"notebooks/{study.report_notebook.name}",
+        "notebooks/references.bib",
         study.report,
     log:
         "logs/report.log",
     shell:
-        RUN_NOTEBOOK + HOUR + " {input[0]:q} {output[0]:q} {WHERE} > {log:q} 2>&1 && "
-        "cp {input[1]:q} notebooks/ && "
-        f"{PYTHON} -m vqlib pdf {{output:q}} >> {{log:q}} 2>&1"
+        "(" + VQLIB + " notebook {HOUR} {input[0]:q} {output[0]:q} {WHERE} && "
+        "cp {input[1]:q} {output[1]:q} && "
+        + VQLIB + " pdf {output[0]:q} {output[2]:q}) > {log:q} 2>&1"
+
+
+# The numbers in the project's README, made by the code in its comments. If that fails, Snakemake
+# restores the README; the second file is then missing, so that the rule runs again next time.
+rule readme:
+    input:
+        study.summary,
+        rules.compare.output,
+    output:
+        update(README[0]),
+        touch(README[1]),
+    log:
+        "logs/README.log",
+    shell:
+        "(cd {ROOT:q} && " + PYTHON + " -m cogapp -r README.md) > {log:q} 2>&1 || "
+        '(echo "vqlib: README.md: $(tail -n 1 {log:q})" >> {log:q}; exit 1)'

@@ -1,4 +1,4 @@
-"""Writes docs/api.md from the docstrings and annotations of vqlib: `make docs`."""
+"""Write docs/api.md from the docstrings and annotations of vqlib: `make docs` runs this."""
 
 import dataclasses
 import functools
@@ -23,14 +23,14 @@ Made by `make docs` from the docstrings of `vqlib`. What most programs need is i
 
 
 def modules() -> list[ModuleType]:
-    """All modules of vqlib but the one that `python -m vqlib` runs."""
+    """Return all modules of vqlib but the one that `python -m vqlib` runs."""
     found = pkgutil.walk_packages(vqlib.__path__, "vqlib.")
     names = sorted(module.name for module in found if module.name != "vqlib.__main__")
     return [importlib.import_module(name) for name in names]
 
 
 def public(module: ModuleType) -> Iterator[tuple[str, object]]:
-    """Name and object of each public function and class that the module defines."""
+    """Yield name and object of each public function and class that the module defines."""
     for name, thing in vars(module).items():
         is_here = getattr(thing, "__module__", None) == module.__name__
         if is_here and callable(thing) and not name.startswith("_"):
@@ -38,10 +38,13 @@ def public(module: ModuleType) -> Iterator[tuple[str, object]]:
 
 
 def members(class_: type) -> Iterator[tuple[str, object, str]]:
-    """Name, function and kind (method or property) of each public member of a class."""
+    """Yield name, function and kind (method or property) of each public member of a class."""
     for name, thing in vars(class_).items():
-        if name.startswith("_"):
-            continue
+        if (
+            name.startswith("_")
+            or getattr(thing, "__module__", class_.__module__) != class_.__module__
+        ):
+            continue  # matplotlib, say, adds methods to what inherits from it
         if isinstance(thing, property):
             yield name, thing.fget, "property"
         elif isinstance(thing, functools.cached_property):
@@ -51,15 +54,16 @@ def members(class_: type) -> Iterator[tuple[str, object, str]]:
 
 
 def signature(function: object) -> str:
-    """Parameters and result with their types, without the modules that these come from."""
+    """Return parameters and result with their types, without the modules of these."""
     text = re.sub(r"\((self|cls)(, )?", "(", str(inspect.signature(function)))
     text = re.sub(rf"\w+Path\('{re.escape(str(ROOT))}/(.*?)'\)", r"Path('\1')", text)
+    text = re.sub(rf"\w+Path\('{re.escape(str(ROOT))}'\)", "ROOT", text)
     text = re.sub(r"(: |-> |\| )'([\w.]+)'", r"\1\2", text)  # names of types that come later
     return re.sub(r"\b(?:[a-z_]+\.)+(?=[A-Z])", "", text)
 
 
 def described(thing: object) -> str:
-    """The docstring, its headings such as `Args:` in bold and their entries as a list."""
+    """Return the docstring, with headings such as `Args:` in bold and their entries as a list."""
     text = inspect.getdoc(thing) or ""
     text = re.sub(r"^(\w[\w ]*):$", r"\n**\1**\n", text, flags=re.MULTILINE)
     text = re.sub(r"^    (\w+(?: \([^)]*\))?): ", r"- `\1`: ", text, flags=re.MULTILINE)
@@ -67,7 +71,7 @@ def described(thing: object) -> str:
 
 
 def entry(name: str, thing: object) -> str:
-    """A function, or a class with its members, in Markdown."""
+    """Return a function, or a class with its members, in Markdown."""
     if not inspect.isclass(thing):
         return f"### `{name}{signature(thing)}`\n\n{described(thing)}\n"
     has_fields = dataclasses.is_dataclass(thing) or "__init__" in vars(thing)
@@ -81,7 +85,7 @@ def entry(name: str, thing: object) -> str:
 
 
 def page() -> str:
-    """The whole page."""
+    """Return the whole page."""
     parts = [INTRODUCTION.format(names=", ".join(f"`{name}`" for name in vqlib.__all__))]
     for module in modules():
         parts.append(f"## {module.__name__}\n\n{described(module)}\n")

@@ -1,12 +1,15 @@
 """Data, settings and small trained runs that several files share; none needs the network."""
 
+import inspect
+import math
 import os
 import shutil
 import signal
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pandas as pd
@@ -15,14 +18,19 @@ import torch
 from faults import LONG
 from hypothesis import HealthCheck, settings
 from PIL import Image
+from torch import Tensor, nn
 
-from vqlib import Images, Run, TrainConfig, UserError, fit, load_images
-from vqlib.models import MODELS
+from vqlib import Images, Run, TrainConfig, UserError, fit, load_images, models
+from vqlib.figures import Picture
+from vqlib.images import IMAGE_SHAPE, scale
+from vqlib.models import ImageModel
 from vqlib.paths import ROOT
+from vqlib.study import Study, write_summary
 
+MODELS = tuple(models.MODELS)  # without those that a test adds
 PARTS = (  # of the project
     *("vqlib", "notebooks", "presets", "report", "profiles", "Snakefile"),
-    *("results/precision", "results/longer", "results/codebook", "results/paper/summary.csv"),
+    *("results/paper", "results/precision", "results/longer", "results/codebook"),
 )
 SMALL: dict[str, dict[str, int]] = {  # settings with which a model trains in a second or less
     "vae": {"latent_dim": 16},
@@ -79,6 +87,17 @@ def examples(count: int) -> Callable:
         database=None,
         suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
     )
+
+
+def drawing(module: ModuleType) -> list[str]:
+    """Return the names of a module's public functions that return a `Picture`."""
+    return [
+        name
+        for name, thing in inspect.getmembers(module, inspect.isfunction)
+        if thing.__module__ == module.__name__
+        and inspect.signature(thing).return_annotation is Picture
+        and not name.startswith("_")
+    ]
 
 
 @pytest.fixture(autouse=True)
@@ -142,6 +161,49 @@ def small_runs(
     """Return a finished run of each model; copy its folder before changing it."""
     results = tmp_path_factory.mktemp("runs")
     return {model: fit(small_config(model), few_photos, results) for model in MODELS}
+
+
+class Autoencoder(ImageModel):
+    """A plain autoencoder; it shares a setting with the VAE and has no notebook of its own."""
+
+    title = "AE"
+
+    def __init__(self, latent_dim: int = 128, data_variance: float = 1.0):
+        super().__init__()
+        self.data_variance = data_variance
+        self.encoder = nn.Sequential(nn.Flatten(), nn.Linear(math.prod(IMAGE_SHAPE), latent_dim))
+        self.decoder = nn.Sequential(
+            nn.Linear(latent_dim, math.prod(IMAGE_SHAPE)), nn.Unflatten(1, IMAGE_SHAPE)
+        )
+
+    def bits(self, last: Mapping[Any, Any]) -> float:
+        return 32.0 * self.encoder[1].out_features
+
+    def loss(self, x: Tensor) -> dict[str, Tensor]:
+        x = scale(x) if x.dtype == torch.uint8 else x
+        error = (self.decoder(self.encoder(x)) - x).square().mean() / self.data_variance
+        return {"loss": error, "reconstruction": error}
+
+    @torch.no_grad()
+    def reconstruct(self, x: Tensor) -> Tensor:
+        return self.decoder(self.encoder(x)).float().clamp(0, 1)
+
+
+@pytest.fixture
+def autoencoder(monkeypatch: pytest.MonkeyPatch) -> str:
+    """Add a third model, and return its name."""
+    monkeypatch.setitem(models.MODELS, "ae", Autoencoder)
+    return "ae"
+
+
+@pytest.fixture
+def mine(small_runs: dict[str, Run], tmp_path: Path) -> Study:
+    """Return a finished study of the small runs with its summary, in a project of its own."""
+    study = Study("mine", [run.config for run in small_runs.values()], root=tmp_path)
+    for run, folder in zip(small_runs.values(), study.run_folders, strict=True):
+        shutil.copytree(run.folder, folder)
+    write_summary(study)
+    return study
 
 
 @pytest.fixture

@@ -1,233 +1,257 @@
-"""The command line: what a user sees when all is well, and when it is not."""
+"""The command line: what a user sees if all is well, and if it is not."""
 
 import json
+import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
 
 import pytest
+from conftest import MakeConfig
+from faults import change_json, command_line
 
-from vqlib import VAE, TrainConfig, fit, load_run
-from vqlib.cli import main
+from vqlib import Run, TrainConfig, fit, load_run
+from vqlib.cli import COMMANDS, main
+from vqlib.models import MODELS, settings
 
-SMALL_VAE = ("train", "vae", "--latent-dim", "4", "--batch-size", "16", "--epochs", "2")
-
-
-@pytest.fixture(scope="module")
-def finished(picture_folder: Path, small_config, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a finished run; copy it before changing it."""
-    results = tmp_path_factory.mktemp("finished")
-    config = small_config("vae", dataset=str(picture_folder), epochs=1)
-    return fit(config, results=results).folder
+Output = pytest.CaptureFixture[str]
+Fails = Callable[..., str]
 
 
 @pytest.fixture
-def fails(capsys: pytest.CaptureFixture[str]):
-    """Runs a command that must end with exit code 1; returns its one line on standard error."""
+def config(small_config: MakeConfig, picture_folder: Path) -> TrainConfig:
+    """Return a config of two quick epochs."""
+    return small_config("vae", dataset=str(picture_folder), epochs=2)
+
+
+@pytest.fixture(scope="module")
+def finished(
+    picture_folder: Path, small_config: MakeConfig, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """Return the folder of a finished run; copy it before changing it."""
+    config = small_config("vae", dataset=str(picture_folder), epochs=1)
+    return fit(config, results=tmp_path_factory.mktemp("finished")).folder
+
+
+@pytest.fixture
+def fails(capsys: Output) -> Fails:
+    """Return a function that runs a command, which must fail, and returns its line of error."""
 
     def run(*arguments: object) -> str:
         with pytest.raises(SystemExit) as ended:
             main([str(argument) for argument in arguments])
-        said = capsys.readouterr().err
+        error = capsys.readouterr().err
         assert ended.value.code == 1
-        assert said.endswith("\n")
-        assert said.count("\n") == 1, said
-        assert said.startswith("vqlib")
-        return said
+        assert error.startswith("vqlib")
+        assert error.endswith("\n")
+        assert error.count("\n") == 1, error
+        return error
 
     return run
 
 
-def test_train_then_evaluate(
-    picture_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+# --- as a process --------------------------------------------------------------------------
+
+
+def test_a_process_that_fails_has_exit_code_1_and_one_line_of_error() -> None:
+    command = [sys.executable, "-m", "vqlib", "train", "vae", "--batch-size", "0"]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert ended.returncode == 1
+    assert ended.stderr.startswith("vqlib: batch_size")
+    assert ended.stderr.count("\n") == 1
+    assert ended.stdout == ""
+
+
+# --- help ----------------------------------------------------------------------------------
+
+
+def helped(capsys: Output, *command: str) -> str:
+    """Return what `--help` prints."""
+    with pytest.raises(SystemExit) as ended:
+        main([*command, "--help"])
+    assert ended.value.code == 0
+    printed = capsys.readouterr()
+    assert printed.err == ""
+    return printed.out
+
+
+def test_help_names_every_command(capsys: Output) -> None:
+    shown = helped(capsys)
+    assert [name for name in COMMANDS if f"\n    {name} " not in shown] == []
+
+
+@pytest.mark.parametrize("command", ["", *COMMANDS])
+def test_help_says_what_the_command_does_and_what_each_argument_is(
+    command: str, capsys: Output
 ) -> None:
-    main([*SMALL_VAE, "--dataset", str(picture_folder), "--results", str(tmp_path)])
-    said = capsys.readouterr().out
-    config = TrainConfig(
-        model="vae", dataset=str(picture_folder), latent_dim=4, batch_size=16, epochs=2
-    )
+    shown = helped(capsys, *command.split())
+    usage, described, *_ = shown.split("\n\n")
+    assert usage.startswith(f"usage: vqlib {command}".rstrip())
+    assert not described.endswith("arguments:")
+    bare = re.findall(r"^  (?!COMMAND)(\S+)$", shown, re.MULTILINE)
+    assert bare == []  # an argument without a word of help
+
+
+def test_help_on_training_names_every_setting_with_its_default_and_its_models(
+    capsys: Output,
+) -> None:
+    shown = " ".join(helped(capsys, "train").split())
+    for field in fields(TrainConfig)[1:]:
+        assert f" --{field.name.replace('_', '-')} … {field.metadata['help']}" in shown
+        assert f"(default: {field.default})" in shown
+    for name, model in MODELS.items():
+        assert name in shown
+        assert model.title in shown or not settings(name)
+
+
+# --- training and evaluating ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_options_make_the_config(small_runs: dict[str, Run], model: str, capsys: Output) -> None:
+    # the run is finished already: it is read, and what is printed is its evaluation
+    run = small_runs[model]
+    main([*command_line(run.config), "--results", str(run.folder.parent)])
+    printed = capsys.readouterr().out
+    assert f"run folder: {run.folder}" in printed
+    assert json.loads(printed[printed.index("{") : printed.rindex("}") + 1]) == run.evaluation
+
+
+def test_what_is_trained_is_evaluated_to_the_same_figures(
+    config: TrainConfig, tmp_path: Path, capsys: Output
+) -> None:
+    main([*command_line(config), "--results", str(tmp_path)])
     run = load_run(tmp_path / config.run_name)
     assert run.config == config
-    assert f"run folder: {run.folder}" in said
-    assert json.loads(said[said.index("{") : said.rindex("}") + 1]) == run.evaluation
-
+    assert f"run folder: {run.folder}" in capsys.readouterr().out
     main(["evaluate", str(run.folder)])
     assert json.loads(capsys.readouterr().out) == run.evaluation
 
 
-def test_interrupted_training_says_how_to_go_on(
-    picture_folder: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+def test_an_interrupted_training_says_how_to_resume(
+    config: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Output
 ) -> None:
-    command = [*SMALL_VAE, "--dataset", str(picture_folder), "--results", str(tmp_path)]
+    command = [*command_line(config), "--results", str(tmp_path)]
 
     def interrupt(*_args: object) -> None:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(VAE, "loss", interrupt)
+        patched.setattr(MODELS[config.model], "loss", interrupt)
         with pytest.raises(SystemExit) as ended:
             main(command)
     assert ended.value.code == 130
-    said = capsys.readouterr().err
-    assert said.count("\n") == 1
-    assert "run the same command again" in said
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert "same command again" in error
     main(command)
     assert "run folder:" in capsys.readouterr().out
 
 
+# --- what is wrong -------------------------------------------------------------------------
+
+
 @pytest.mark.faults
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "facts"),
     [
-        (["train", "gan"], "unknown model 'gan': choose one of vae, vqvae"),
-        (["train", "vae", "--dataset", "mnist"], "unknown dataset 'mnist'"),
-        (["train", "vae", "--dataset", ""], "dataset"),
-        (["train", "vae", "--dropout", "0.5"], "--dropout"),
-        (["train"], "model"),
-        (["train", "vae", "vqvae"], "vqvae"),
-        (["train", "vae", "--precision", "int8"], "unknown precision 'int8'"),
-        (["train", "vae", "--batch-size"], "--batch-size"),
-        (["retrain"], "retrain"),
-        ([], "COMMAND"),
-        (["evaluate"], "run"),
+        (["train", "gan"], ["unknown model 'gan'", *MODELS]),
+        (["train", "vae", "--dataset", "mnist"], ["unknown dataset 'mnist'"]),
+        (["train", "vae", "--dataset", ""], ["dataset"]),
+        (["train", "vae", "--dropout", "0.5"], ["--dropout"]),
+        (["train"], ["model"]),
+        (["train", "vae", "vqvae"], ["vqvae"]),
+        (["train", "vae", "--precision", "int8"], ["unknown precision 'int8'", "bfloat16"]),
+        (["train", "vae", "--device", "tpu"], ["unknown device 'tpu'", "cpu"]),
+        (["train", "vae", "--batch-size"], ["--batch-size"]),
+        (["retrain"], ["retrain"]),
+        ([], ["COMMAND"]),
+        (["evaluate"], ["run"]),
     ],
 )
-def test_unknown_choice_ends_in_one_line(fails, tmp_path: Path, arguments, said: str) -> None:
+def test_an_unknown_choice_ends_in_one_line(
+    fails: Fails, tmp_path: Path, arguments: list[str], facts: list[str]
+) -> None:
     results = ["--results", tmp_path] if "vae" in arguments[1:2] else []
-    assert said in fails(*arguments, *results)
+    error = fails(*arguments, *results)
+    assert [fact for fact in facts if fact not in error] == []
 
 
 @pytest.mark.faults
 @pytest.mark.parametrize(
-    ("option", "value", "said"),
+    ("option", "value"),
     [
-        ("--batch-size", "0", "batch_size must be above 0, got 0"),
-        ("--batch-size", "-4", "batch_size must be above 0, got -4"),
-        ("--batch-size", "many", "batch_size must be a whole number, got 'many'"),
-        ("--batch-size", "2.5", "batch_size must be a whole number, got '2.5'"),
-        ("--epochs", "0", "epochs must be above 0, got 0"),
-        ("--epochs", "-1", "epochs must be above 0, got -1"),
-        ("--epochs", "ten", "epochs must be a whole number, got 'ten'"),
-        ("--learning-rate", "0", "learning_rate must be above 0, got 0.0"),
-        ("--learning-rate", "-0.1", "learning_rate must be above 0, got -0.1"),
-        ("--learning-rate", "fast", "learning_rate must be a number, got 'fast'"),
-        ("--learning-rate", "nan", "learning_rate must be a number, got 'nan'"),
-        ("--limit", "0", "limit must be above 0, got 0"),
-        ("--seed", "-1", "seed must be at least 0"),
+        *(("--batch-size", value) for value in ("0", "-4", "many", "2.5")),
+        *(("--epochs", value) for value in ("0", "-1", "ten")),
+        *(("--learning-rate", value) for value in ("0", "-0.1", "fast", "nan")),
+        *(("--limit", "0"), ("--seed", "-1")),
     ],
 )
-def test_bad_value_ends_in_one_line(fails, option: str, value: str, said: str) -> None:
-    assert said in fails("train", "vae", option, value)
-
-
-def test_unknown_device_ends_in_one_line(fails, picture_folder: Path, tmp_path: Path) -> None:
-    data = ("--dataset", picture_folder, "--results", tmp_path)
-    assert "unknown device 'tpu'" in fails(*SMALL_VAE, *data, "--device", "tpu")
+def test_a_bad_value_ends_in_one_line(fails: Fails, option: str, value: str) -> None:
+    error = fails("train", "vae", option, value)
+    assert option.strip("-").replace("-", "_") in error
+    assert value in error
 
 
 @pytest.mark.faults
-def test_results_folder_that_cannot_be_written_ends_in_one_line(
-    fails, picture_folder: Path, tmp_path: Path
+def test_a_results_folder_that_cannot_be_written_ends_in_one_line(
+    fails: Fails, config: TrainConfig, tmp_path: Path
 ) -> None:
     (tmp_path / "file").write_text("")
     results = tmp_path / "file" / "runs"
-    said = fails(*SMALL_VAE, "--dataset", picture_folder, "--results", results)
-    assert str(results) in said
-    assert "cannot be written" in said
+    error = fails(*command_line(config), "--results", results)
+    assert f"{results / config.run_name} cannot be written" in error
 
 
 @pytest.mark.faults
-def test_bad_picture_ends_in_one_line(fails, picture_folder: Path, tmp_path: Path) -> None:
+def test_a_name_too_long_for_the_system_ends_in_one_line(
+    fails: Fails, config: TrainConfig, tmp_path: Path
+) -> None:
+    results = tmp_path / ("x" * 300)
+    assert "File name too long" in fails(*command_line(config), "--results", results)
+
+
+@pytest.mark.faults
+def test_a_bad_picture_ends_in_one_line(
+    fails: Fails, picture_folder: Path, small_config: MakeConfig, tmp_path: Path
+) -> None:
     folder = Path(shutil.copytree(picture_folder, tmp_path / "pictures"))
-    (folder / "test" / "even" / "000.png").write_bytes(b"no picture")
-    said = fails(*SMALL_VAE, "--dataset", folder, "--results", tmp_path)
-    assert str(folder / "test" / "even" / "000.png") in said
+    bad = folder / "test" / "even" / "000.png"
+    bad.write_bytes(b"no picture")
+    config = small_config("vae", dataset=str(folder))
+    assert str(bad) in fails(*command_line(config), "--results", tmp_path)
 
 
-def break_weights(folder: Path) -> str:
+def cut_weights(folder: Path) -> None:
     path = folder / "weights.safetensors"
     path.write_bytes(path.read_bytes()[:-100])
-    return path.name
 
 
-def break_config(folder: Path) -> str:
-    (folder / "config.json").write_text('{"model": "vae"')
-    return "config.json"
-
-
-def change_config(folder: Path) -> str:
-    path = folder / "config.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), "latent_dim": 99}))
-    return "config.json is damaged"
-
-
-def add_to_config(folder: Path) -> str:
-    path = folder / "config.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), "dropout": 1}))
-    return "dropout"
-
-
-def empty_environment(folder: Path) -> str:
-    (folder / "environment.json").write_text("{}")
-    return "environment.json"
-
-
-def remove_weights(folder: Path) -> str:
-    (folder / "weights.safetensors").unlink()
-    return "weights.safetensors is not there"
-
-
-def remove_all(folder: Path) -> str:
-    shutil.rmtree(folder)
-    return "is not a finished run"
+DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
+    "cut weights": (cut_weights, "weights.safetensors"),
+    "no weights": (lambda f: (f / "weights.safetensors").unlink(), "weights.safetensors"),
+    "cut config": (lambda f: (f / "config.json").write_text('{"model": "vae"'), "config.json"),
+    "other config": (lambda f: change_json(f / "config.json", latent_dim=99), "config.json"),
+    "later config": (lambda f: change_json(f / "config.json", dropout=1), "dropout"),
+    "empty environment": (
+        lambda f: (f / "environment.json").write_text("{}"),
+        "environment.json",
+    ),
+    "no folder": (shutil.rmtree, "not a finished run"),
+}
 
 
 @pytest.mark.faults
-@pytest.mark.parametrize(
-    "damage",
-    [
-        *(break_weights, break_config, change_config, add_to_config),
-        *(empty_environment, remove_weights, remove_all),
-    ],
-)
-def test_damaged_run_ends_in_one_line(fails, finished: Path, tmp_path: Path, damage) -> None:
+@pytest.mark.parametrize("name", DAMAGES)
+def test_a_damaged_run_ends_in_one_line(
+    fails: Fails, finished: Path, tmp_path: Path, name: str
+) -> None:
+    damage, fact = DAMAGES[name]
     folder = Path(shutil.copytree(finished, tmp_path / "run"))
-    expected = damage(folder)
-    said = fails("evaluate", folder)
-    assert str(folder) in said
-    assert expected in said
-
-
-def test_help_names_every_field(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as ended:
-        main(["train", "--help"])
-    assert ended.value.code == 0
-    said = " ".join(capsys.readouterr().out.split())
-    for field in fields(TrainConfig):
-        option = "model" if field.name == "model" else "--" + field.name.replace("_", "-")
-        assert f" {option} " in said
-        assert field.name == "model" or f"(default: {field.default})" in said
-
-
-@pytest.mark.parametrize("command", [[], ["train"], ["evaluate"], ["bench"]])
-def test_help_ends_well(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as ended:
-        main([*command, "--help"])
-    assert ended.value.code == 0
-    said = capsys.readouterr()
-    assert "usage: vqlib" in said.out
-    assert said.err == ""
-
-
-def test_as_a_process() -> None:
-    """Exit code 1 and one line, as a shell or a Makefile sees it."""
-    command = [sys.executable, "-m", "vqlib", "train", "vae", "--batch-size", "0"]
-    ended = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert ended.returncode == 1
-    assert ended.stderr == "vqlib: batch_size must be above 0, got 0\n"
-    assert ended.stdout == ""
+    damage(folder)
+    error = fails("evaluate", folder)
+    assert str(folder) in error
+    assert fact in error

@@ -1,4 +1,4 @@
-"""A study on a SLURM cluster: a real one of a single node, where it can be started."""
+"""A study on a SLURM cluster: a real one of a single node, if it can be started."""
 
 import json
 import os
@@ -13,12 +13,11 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from conftest import refusal
 
-from vqlib import UserError
 from vqlib.paths import ROOT
-from vqlib.study import cluster, load_study
-from vqlib.study import run as study
-from vqlib.study.cluster import Job
+from vqlib.study import cluster, load_study, run_study
+from vqlib.study.cluster import Job, lost_jobs
 
 DAEMONS = ("slurmctld", "slurmd", "munged", "sbatch")
 SUDO = [] if os.geteuid() == 0 else ["sudo", "-n"]
@@ -26,15 +25,17 @@ PATIENCE = 500.0
 IN_A_HURRY = "slurm-init-seconds-before-status-checks: 5\nseconds-between-status-checks: 5\n"
 JOB = "job: {cores: 1, memory: 1500, minutes: 30, gpus: 1}\n"
 
+Smoke = Callable[..., subprocess.Popen]
+
 
 @pytest.fixture(scope="module")
 def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """A cluster of one node while the tests last; without it they are skipped."""
+    """Start a cluster of one node while the tests last; if that fails, they are skipped."""
     path = os.environ["PATH"] + ":/usr/sbin"
     if missing := [name for name in DAEMONS if shutil.which(name, path=path) is None]:
-        pytest.skip(f"{', '.join(missing)} not here: needs Debian's slurm-wlm and munge")
+        pytest.skip(f"{', '.join(missing)} missing: install Debian's slurm-wlm and munge")
     if find_spec(cluster.PLUGIN) is None:
-        pytest.skip('needs the plugin: .venv/bin/pip install --editable ".[slurm]"')
+        pytest.skip('the plugin is missing: .venv/bin/pip install --editable ".[slurm]"')
     if Path("/etc/slurm/slurm.conf").exists():
         pytest.skip("this machine belongs to a cluster already: /etc/slurm/slurm.conf")
     if SUDO and subprocess.run([*SUDO, "true"], capture_output=True, check=False).returncode:
@@ -51,8 +52,8 @@ def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 
 @pytest.fixture
-def smoke(slurm: None, project: Path) -> Iterator[Callable[..., subprocess.Popen]]:
-    """Starts the smoke study, longer than it is, on the cluster; ended with the test."""
+def smoke(slurm: None, project: Path) -> Iterator[Smoke]:
+    """Start the smoke study, with more epochs than it has, on the cluster; end it with the test."""
     preset = project / "presets" / "smoke.yaml"
     with open(project / "profiles" / "slurm" / "config.yaml", "a") as profile:
         profile.write(IN_A_HURRY)
@@ -79,13 +80,13 @@ def smoke(slurm: None, project: Path) -> Iterator[Callable[..., subprocess.Popen
 
 
 def queue(fields: str) -> list[str]:
-    """A line for each of the cluster's jobs, those that have ended too."""
+    """Return a line for each of the cluster's jobs, ended ones too."""
     command = ["squeue", "--noheader", "--states", "all", "--format", fields]
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
 
 
 def wait_for(happens: Callable[[], object], process: subprocess.Popen) -> None:
-    """Until it happens; the process must not end before."""
+    """Wait until it happens; the process must not end before."""
     deadline = time.monotonic() + PATIENCE
     while not happens():
         assert process.poll() is None, process.communicate()
@@ -93,7 +94,7 @@ def wait_for(happens: Callable[[], object], process: subprocess.Popen) -> None:
         time.sleep(0.2)
 
 
-def test_each_run_is_a_job_and_one_that_is_killed_is_resumed(smoke, project):
+def test_each_run_is_a_job_and_one_that_is_killed_is_resumed(smoke: Smoke, project: Path) -> None:
     process = smoke(epochs=10)
     folder = project / "results" / "smoke"
     run = "vqvae-photos-b32-e10-s0-limit256"
@@ -117,7 +118,7 @@ def test_each_run_is_a_job_and_one_that_is_killed_is_resumed(smoke, project):
     assert sorted(queue("%T")) == ["CANCELLED"] + 4 * ["COMPLETED"]
 
 
-def test_an_interrupted_study_leaves_no_job(smoke, project):
+def test_an_interrupted_study_leaves_no_job(smoke: Smoke, project: Path) -> None:
     before = set(queue("%i"))
     process = smoke(epochs=2000)
     folder = project / "results" / "smoke"
@@ -133,55 +134,63 @@ def test_an_interrupted_study_leaves_no_job(smoke, project):
     assert not [pid for pid in trained if Path(f"/proc/{pid}").exists()]
 
 
+@pytest.fixture
+def preset(project: Path) -> Path:
+    """The smoke preset of a copy of the project."""
+    return project / "presets" / "smoke.yaml"
+
+
+def test_a_preset_says_what_its_jobs_ask_for(preset: Path, project: Path) -> None:
+    assert load_study("smoke", root=project).job == Job()
+    preset.write_text(preset.read_text() + JOB)
+    job = Job(cores=1, memory=1500, minutes=30, gpus=1)
+    assert load_study("smoke", root=project).job == job
+
+
+@pytest.mark.faults
 @pytest.mark.parametrize(
-    ("job", "message"),
+    ("job", "facts"),
     [
-        ("job: {gpu: 1}", r"job must give some of cores, memory, minutes, gpus, got {'gpu': 1}"),
-        ("job: 3", "job must give some of cores"),
-        ("job: {cores: 0}", "job: cores must be at least 1, got 0"),
-        ("job: {gpus: -1}", "job: gpus must be at least 0, got -1"),
-        ("job: {memory: 3 GB}", "job: memory must be a whole number, got '3 GB'"),
+        ("job: {gpu: 1}", ("cores, memory, minutes, gpus", "{'gpu': 1}")),
+        ("job: 3", ("cores, memory, minutes, gpus", "got 3")),
+        ("job: {cores: 0}", ("cores", "at least 1", "got 0")),
+        ("job: {gpus: -1}", ("gpus", "at least 0", "got -1")),
+        ("job: {memory: 3 GB}", ("memory", "whole number", "'3 GB'")),
     ],
 )
-@pytest.mark.faults
-def test_a_job_that_makes_no_sense_is_refused_by_name(project, monkeypatch, job, message):
-    monkeypatch.setattr(study, "ROOT", project)
-    preset = project / "presets" / "smoke.yaml"
+def test_a_job_that_makes_no_sense_is_refused_by_name(
+    preset: Path, project: Path, job: str, facts: tuple[str, ...]
+) -> None:
     preset.write_text(preset.read_text() + job)
-    with pytest.raises(UserError, match=rf"smoke\.yaml: {message}"):
-        load_study("smoke")
-
-
-def test_a_preset_says_what_its_jobs_ask_for(project, monkeypatch):
-    monkeypatch.setattr(study, "ROOT", project)
-    preset = project / "presets" / "smoke.yaml"
-    assert load_study("smoke").job == Job(cores=1, gpus=0)
-    preset.write_text(preset.read_text() + JOB)
-    assert load_study("smoke").job == Job(cores=1, memory=1500, minutes=30, gpus=1)
+    message = refusal(lambda: load_study("smoke", root=project))
+    assert all(fact in message for fact in ("smoke.yaml", "job", *facts)), message
 
 
 @pytest.mark.faults
-def test_a_missing_plugin_or_cluster_is_told_before_anything_runs(monkeypatch):
+def test_a_missing_plugin_or_cluster_is_told_before_anything_runs(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def run(executor: str) -> None:
+        run_study("smoke", executor=executor, root=project)
+
+    assert all(name in refusal(lambda: run("pbs")) for name in ("'pbs'", *cluster.EXECUTORS))
     monkeypatch.setattr(cluster.importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(UserError, match=r'not installed: .* --editable "\.\[slurm\]"$'):
-        study.run_study("smoke", executor="slurm")
+    assert '--editable ".[slurm]"' in refusal(lambda: run("slurm"))
     monkeypatch.setattr(cluster.importlib.util, "find_spec", lambda name: name)
     monkeypatch.setattr(cluster.shutil, "which", lambda name: None)
-    with pytest.raises(UserError, match="there is no sbatch here"):
-        study.run_study("smoke", executor="slurm")
-    with pytest.raises(UserError, match="unknown executor 'pbs': choose one of local, slurm"):
-        study.run_study("smoke", executor="pbs")
+    assert "sbatch" in refusal(lambda: run("slurm"))
+    assert not (project / "results" / "smoke").exists()
 
 
 FAILED = """\
-Error in rule train:
+Error in rule train_in_notebook:
     message: SLURM-job '{}' failed, SLURM status is: '{}'. For further error details
     jobid: 6
-    output: notebooks/{}.ipynb
+    output: notebooks/{}
     external_jobid: 4
 """
 REFUSED = """\
-Error in rule train:
+Error in rule train_in_notebook:
     message: SLURM sbatch failed. The error message was 'sbatch: error: invalid partition'.
     sbatch call:
     output: notebooks/c.ipynb
@@ -189,9 +198,12 @@ Error in rule train:
 
 
 @pytest.mark.faults
-def test_what_the_cluster_did_to_a_run_is_told():
-    jobs = ((1, "TIMEOUT", "a"), (2, "TIMEOUT", "b"), (3, "OUT_OF_MEMORY", "a"), (4, "FAILED", "b"))
-    assert cluster.lost_jobs("\n".join(FAILED.format(*job) for job in jobs) + REFUSED) == {
-        "c": "its job was not taken: sbatch: error: invalid partition",
-        "a": "its job was ended: OUT_OF_MEMORY",
-    }
+def test_what_the_cluster_did_to_a_run_is_told() -> None:
+    """By its last job; a job that failed by itself has a log that says why."""
+    jobs = (
+        *((1, "TIMEOUT", "a.ipynb"), (2, "TIMEOUT", "b.ipynb"), (3, "OUT_OF_MEMORY", "a.ipynb")),
+        *((4, "FAILED", "b.ipynb"), (5, "NODE_FAIL", "d-decay0.5.txt")),
+    )
+    lost = lost_jobs("\n".join(FAILED.format(*job) for job in jobs) + REFUSED)
+    states = {run: what.split()[-1] for run, what in lost.items()}
+    assert states == {"a": "OUT_OF_MEMORY", "c": "partition", "d-decay0.5": "NODE_FAIL"}

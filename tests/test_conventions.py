@@ -15,7 +15,6 @@ from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 import vqlib
-from vqlib.cli import main
 from vqlib.paths import ROOT
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -26,6 +25,10 @@ LOCKED = [
     Requirement(line)
     for line in (ROOT / "requirements.lock").read_text().splitlines()
     if line and not line.startswith("#")
+]
+PAGES = [
+    *("README.md", "CONTRIBUTING.md", "tests/README.md", "results/README.md"),
+    *(f"docs/{page.name}" for page in sorted((ROOT / "docs").glob("*.md"))),
 ]
 EXTRAS = PROJECT["optional-dependencies"]
 TESTED = [one for extra in ("browser", "slurm", "test") for one in EXTRAS[extra]]
@@ -39,8 +42,14 @@ def is_pin(requirement: Requirement) -> bool:
     return [one.operator for one in requirement.specifier] == ["=="]
 
 
+def shown(page: str) -> str:
+    """Return a page as its readers see it: without comments, such as the code of cog blocks."""
+    text = (ROOT / page).read_text(encoding="utf-8")
+    return re.sub(r"<!--.*?-->", "", text, flags=re.DOTALL)
+
+
 def documented() -> Iterator[tuple[str, object]]:
-    """Every public function, class and method of vqlib."""
+    """Yield every public function, class and method of vqlib."""
     for module in API["modules"]():
         for name, thing in API["public"](module):
             yield f"{module.__name__}.{name}", thing
@@ -116,12 +125,12 @@ def test_everything_public_has_type_hints() -> None:
 
 def test_the_api_page_is_that_of_the_docstrings() -> None:
     page = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
-    assert page == API["page"](), "make docs writes it anew"
+    assert page == API["page"](), "run make docs"
     assert str(ROOT) not in page
 
 
 def test_the_readme_begins_with_claim_picture_and_the_two_commands() -> None:
-    readme = (ROOT / "README.md").read_text()
+    readme = shown("README.md")
     beginning = "\n".join(readme.splitlines()[:40])
     order = [beginning.index(part) for part in ("# vqlib", "![", "make report", "make test")]
     assert order == sorted(order)
@@ -129,29 +138,12 @@ def test_the_readme_begins_with_claim_picture_and_the_two_commands() -> None:
     assert not re.search(r"\[!\[|shields\.io", readme)  # no badge, for there is no service
 
 
-@pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md", "docs/api.md", "tests/README.md"])
+@pytest.mark.parametrize("name", PAGES)
 def test_links_between_the_projects_files_lead_somewhere(name: str) -> None:
-    text = re.sub(r"```.*?```|`[^`]*`(?!\])", "", (ROOT / name).read_text(), flags=re.DOTALL)
+    text = re.sub(r"```.*?```|`[^`]*`(?!\])", "", shown(name), flags=re.DOTALL)
     for target in re.findall(r"\]\(([^)#\s]+)", text):
         if "://" not in target:
             assert ((ROOT / name).parent / target).exists(), target
-
-
-@pytest.mark.parametrize(
-    "command", ["", "train", "evaluate", "bench", "study", "status", "notebook", "pdf"]
-)
-def test_help_says_what_the_command_does_and_what_each_argument_is(
-    command: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    with pytest.raises(SystemExit) as end:
-        main([*command.split(), "--help"])
-    assert end.value.code == 0
-    shown = capsys.readouterr().out
-    usage, described, *_ = shown.split("\n\n")
-    assert usage.startswith(f"usage: vqlib {command}".rstrip())
-    assert not described.endswith("arguments:")
-    bare = re.findall(r"^  (?!COMMAND)(\S+)$", shown, re.MULTILINE)
-    assert bare == []  # a name with no words beside it
 
 
 def test_contributing_is_one_page() -> None:

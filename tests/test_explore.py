@@ -1,23 +1,47 @@
 """Looks into trained models show what the models do."""
 
+import inspect
+
 import numpy as np
 import pytest
 import torch
+from conftest import drawing
+from matplotlib.axes import Axes
+from torch import Tensor
 
-from vqlib import VQVAE, explore, ssim
-from vqlib.models import MODELS
+from vqlib import VQVAE, Run, VectorQuantizer, explore, ssim
+from vqlib.figures import Picture
+from vqlib.models import MODELS, kl_to_prior
+
+Runs = dict[str, Run]
 
 
 @pytest.fixture
-def x(small_runs):
+def x(small_runs: Runs) -> Tensor:
+    """Return the originals of the runs' sheet, in [0, 1]."""
     return small_runs["vae"].reconstructions[0].float() / 255
 
 
-def picture(axis):
+def picture(axis: Axes) -> np.ndarray:
     return np.asarray(axis.images[0].get_array())
 
 
-def test_a_traversal_moves_one_dimension_of_the_first_image(small_runs, x):
+# --- source --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("thing", [VectorQuantizer, VectorQuantizer.forward, kl_to_prior])
+def test_the_source_shown_is_the_library_s_own(thing: object) -> None:
+    shown = explore.show(thing).data
+    assert not shown[0].isspace()
+    given, source = shown.splitlines(), inspect.getsource(thing).splitlines()
+    assert [line.strip() for line in given] == [line.strip() for line in source]
+    compile(shown, "shown", "exec")
+
+
+# --- the VAE -------------------------------------------------------------------------------
+
+
+def test_a_traversal_moves_one_dimension_of_the_first_image(small_runs: Runs, x: Tensor) -> None:
     model = small_runs["vae"].model
     figure = explore.latent_traversals(model, x, dimensions=3, reach=2.0)
     with torch.no_grad():
@@ -33,58 +57,104 @@ def test_a_traversal_moves_one_dimension_of_the_first_image(small_runs, x):
     assert np.allclose(picture(figure.axes[0])[:, :32], leftmost, atol=1e-5)
 
 
-def test_a_painted_code_is_a_map_of_nothing_else(small_runs):
+# --- the codebook --------------------------------------------------------------------------
+
+
+def test_a_painted_code_is_a_map_of_nothing_else(small_runs: Runs) -> None:
     model = small_runs["vqvae"].model
     painted = explore.painted_codes(model)
-    assert painted.shape == (32, 3, 32, 32)
+    assert painted.shape == (model.num_codes, 3, 32, 32)
     alone = model.decode_codes(torch.full((1, 8, 8), 7))
     assert torch.allclose(painted[7], alone[0], atol=1e-6)
 
 
-def test_the_projection_is_the_principal_components(small_runs):
+def test_the_projection_is_the_principal_components(small_runs: Runs) -> None:
     model = small_runs["vqvae"].model
     figure = explore.codebook_projection(model)
     places = np.asarray(figure.axes[0].collections[0].get_offsets())
     codebook = model.quantizer.codebook.double().numpy()
     eigenvalues = np.linalg.eigvalsh(np.cov(codebook.T, bias=True))[::-1]
     assert np.allclose(places.var(0), eigenvalues[:2], rtol=1e-4)
-    assert f"{eigenvalues[0] / eigenvalues.sum():.0%}" in figure.axes[0].get_xlabel()
+    shares = eigenvalues / eigenvalues.sum()
+    assert f"{shares[0]:.0%}" in figure.axes[0].get_xlabel()
+    assert f"{shares[:2].sum():.0%}" in figure.alt
 
 
-def test_usage_is_drawn_most_frequent_first():
+@pytest.mark.parametrize("sizes", [{"num_embeddings": 1}, {"embedding_dim": 1}])
+def test_the_smallest_codebooks_are_drawn(sizes: dict[str, int]) -> None:
+    model = VQVAE(**sizes)
+    (drawn,) = explore.codebook_projection(model).axes[0].collections
+    assert drawn.get_offsets().shape == (model.num_codes, 2)
+
+
+def test_codes_are_counted_in_training_or_without_averages_in_the_images(
+    small_runs: Runs, x: Tensor
+) -> None:
+    model = small_runs["vqvae"].model
+    assert explore.code_counts(model, x) is model.quantizer.ema_counts
+    learnt = VQVAE(16, 8, 1, 32, 8, decay=0.0).eval()
+    counts = explore.code_counts(learnt, x)
+    assert counts.tolist() == np.bincount(learnt.codes(x).numpy().ravel(), minlength=32).tolist()
+
+
+def test_usage_is_drawn_most_frequent_first() -> None:
     bars = explore.code_usage(torch.tensor([1.0, 6.0, 3.0])).axes[0].patches
     assert [bar.get_height() for bar in bars] == pytest.approx([0.6, 0.3, 0.1])
 
 
-def test_codes_are_counted_in_training_or_without_averages_in_the_images(small_runs, x):
-    model = small_runs["vqvae"].model
-    assert explore.code_counts(model, x) is model.quantizer.ema_counts
-    learnt = type(model)(16, 8, 1, 32, 8, decay=0.0).eval()
-    counts = explore.code_counts(learnt, x)
-    assert counts.sum() == 64 * len(x)
-    assert counts[learnt.codes(x)[0, 0, 0]] > 0
+# --- both models ---------------------------------------------------------------------------
 
 
-def test_a_comparison_shows_the_sheet_s_pictures_and_their_ssim(small_runs):
+def test_a_comparison_shows_the_sheet_s_pictures_and_their_ssim(small_runs: Runs) -> None:
     figure = explore.compare(small_runs, image=2)
     by_title = {axis.get_title(): picture(axis) for axis in figure.axes}
     for model, run in small_runs.items():
         original, again = (sheet[2:3].float() / 255 for sheet in run.reconstructions)
-        title = f"{MODELS[model].title}\nSSIM {ssim(original, again).item():.2f}"
-        assert np.allclose(by_title[title], again[0].permute(1, 2, 0))
+        score = f"SSIM {ssim(original, again).item():.2f}"
+        title = MODELS[model].title
+        assert np.allclose(by_title[f"{title}\n{score}"], again[0].permute(1, 2, 0))
         error = (again - original).abs()[0].permute(1, 2, 0)
-        assert np.allclose(by_title[f"{MODELS[model].title}\nabsolute error"], error)
-    assert by_title["VQ-VAE\ncodes"].shape[:2] == (32, 32)
+        assert np.allclose(by_title[f"{title}\nabsolute error"], error)
+        assert f"{title}, {score}" in figure.alt
+        has_codes = run.model.num_codes > 0
+        assert (f"{title}\ncodes" in by_title) == has_codes
 
 
-def test_the_explorer_s_slider_reaches_every_picture_of_the_sheet(small_runs):
+def test_the_explorer_s_slider_reaches_every_picture_of_the_sheet(small_runs: Runs) -> None:
     slider, _ = explore.explorer(small_runs).children
     assert (slider.min, slider.max) == (0, len(small_runs["vae"].reconstructions[0]) - 1)
 
 
-@pytest.mark.parametrize("sizes", [{"num_embeddings": 1}, {"embedding_dim": 1}])
-def test_the_smallest_codebooks_are_drawn(sizes):
-    figure = explore.codebook_projection(VQVAE(**sizes))
-    (drawn,) = figure.axes[0].collections
-    assert len(drawn.get_offsets()) == sizes.get("num_embeddings", 512)
-    assert drawn.get_offsets().shape[1] == 2
+# --- alt texts -----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def drawn(small_runs: Runs, x: Tensor) -> dict[str, Picture]:
+    """Return a figure of each function that draws."""
+    return {
+        "latent_traversals": explore.latent_traversals(small_runs["vae"].model, x, 3),
+        "codebook_projection": explore.codebook_projection(small_runs["vqvae"].model),
+        "code_usage": explore.code_usage(torch.tensor([1.0, 6.0, 3.0])),
+        "compare": explore.compare(small_runs, 2),
+    }
+
+
+ALT: dict[str, tuple[str, ...]] = {  # numbers and names that the alt text must hold
+    "latent_traversals": ("3 rows of 11", "$z_{"),
+    "codebook_projection": ("32 codes", "% of the variance"),
+    "code_usage": ("3 codes", "60.00%", "10.000%", "33.33%"),
+    "compare": ("image 2", "VAE, SSIM", "VQ-VAE, SSIM"),
+}
+
+
+def test_every_function_that_draws_is_tested(drawn: dict[str, Picture]) -> None:
+    assert sorted(drawn) == sorted(ALT) == drawing(explore)
+
+
+@pytest.mark.parametrize("name", ALT)
+def test_the_alt_text_is_a_sentence_with_the_numbers_shown(
+    drawn: dict[str, Picture], name: str
+) -> None:
+    alt = drawn[name].alt
+    assert alt.endswith(".")
+    assert [fact for fact in ALT[name] if fact not in alt] == []

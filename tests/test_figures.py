@@ -1,16 +1,30 @@
-"""Figures show the numbers that they were given."""
+"""Figures show the numbers that they were given, and say them in their alt text."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from conftest import drawing, refusal
+from IPython.core.interactiveshell import InteractiveShell
+from IPython.core.pylabtools import select_figure_formats
+from IPython.utils.capture import capture_output
+from pypdf import PdfReader
+from torch import Tensor
 
 from vqlib import figures
+from vqlib.figures import Picture
 from vqlib.models import MODELS
+
+Histories = dict[int, pd.DataFrame]
 
 
 @pytest.fixture
-def summary():
+def summary() -> pd.DataFrame:
+    """Return the summary of runs at two batch sizes; one of them has two seeds."""
     rows = [
         *(("vae", 16, 0, 0.40), ("vae", 64, 0, 0.38)),
         *(("vqvae", 16, 0, 0.84), ("vqvae", 16, 1, 0.86), ("vqvae", 64, 0, 0.83)),
@@ -19,7 +33,8 @@ def summary():
 
 
 @pytest.fixture
-def histories():
+def histories() -> Histories:
+    """Return histories of three epochs at two batch sizes, the larger one first."""
     epochs = np.arange(1, 4)
     return {
         size: pd.DataFrame(
@@ -38,87 +53,106 @@ def histories():
     }
 
 
-def lines(figure, panel=0):
+@pytest.fixture
+def posterior() -> tuple[Tensor, Tensor]:
+    """Return mean and log-variance whose dimensions have 0, 2 and 0.5 nats of KL."""
+    return torch.tensor([0.0, 2.0, 1.0]).expand(4, 3), torch.zeros(4, 3)
+
+
+def lines(figure: Picture, panel: int = 0) -> dict[str, list[list[float]]]:
     return {line.get_label(): line.get_xydata().tolist() for line in figure.axes[panel].lines}
 
 
-def test_a_metric_is_drawn_as_mean_over_seeds_at_each_batch_size(summary):
-    drawn = lines(figures.metric_by_batch_size(summary))
-    assert np.allclose(drawn["VQ-VAE"], [(16, 0.85), (64, 0.83)])
-    assert np.allclose(drawn["VAE"], [(16, 0.40), (64, 0.38)])
+# --- in notebooks --------------------------------------------------------------------------
 
 
-def test_every_seed_is_a_point(summary):
-    closer = figures.metric_by_batch_size(summary).axes[1:]
-    points = np.concatenate([axis.lines[1].get_xydata() for axis in closer])
-    assert sorted(map(tuple, points)) == sorted(
-        zip(summary.batch_size, summary.test_ssim, strict=True)
-    )
+@pytest.fixture
+def shell() -> Iterator[InteractiveShell]:
+    """Return the shell that `get_ipython` finds, for as long as the test lasts."""
+    yield InteractiveShell.instance()
+    InteractiveShell.clear_instance()
 
 
-def test_claims_are_drawn_at_their_values(summary):
-    axis = figures.metric_by_batch_size(summary, claims={"vae": 0.78, "vqvae": 0.96}).axes[0]
-    dotted = {line.get_ydata()[0] for line in axis.lines if line.get_ls() == ":"}
-    assert dotted == {0.78, 0.96}
+@pytest.mark.parametrize(
+    ("form", "mimetype"),
+    [("png", "image/png"), ("retina", "image/png"), ("svg", "image/svg+xml")],
+)
+def test_a_notebook_stores_the_picture_once_and_with_its_alt_text(
+    shell: InteractiveShell, form: str, mimetype: str
+) -> None:
+    select_figure_formats(shell, {form})
+    figure = figures.image_grid({"zeros": torch.zeros(2, 3, 32, 32)})
+    with capture_output() as captured:
+        shell.display_formatter.format(figure)
+    (output,) = captured.outputs
+    assert set(output.data) == {mimetype, "text/plain"}
+    assert output.metadata[mimetype]["alt"] == figure.alt
 
 
-@pytest.mark.parametrize("x", ["epoch", "steps"])
-def test_loss_curves_are_the_histories(histories, x):
-    figure = figures.loss_curves(histories, x=x)
-    for panel, term in enumerate(("loss", "reconstruction")):
-        drawn = lines(figure, panel)
-        for size, history in histories.items():
-            assert np.array_equal(drawn[str(size)], history[[x, term]])
+def test_a_figure_of_pyplot_keeps_the_size_of_a_retina_picture(shell: InteractiveShell) -> None:
+    select_figure_formats(shell, {"retina"})
+    figure = figures.image_grid({"zeros": torch.zeros(2, 3, 32, 32)})
+    with capture_output() as captured:
+        shell.display_formatter.format(figure)
+    assert {"width", "height", "alt"} == set(captured.outputs[0].metadata["image/png"])
 
 
-def test_a_band_spans_the_losses_of_all_seeds(histories):
-    seeds = {size: [history, history * 2] for size, history in histories.items()}
-    figure = figures.loss_curves(histories, ("loss",), seeds=seeds)
-    for band, (_, history) in zip(
-        figure.axes[0].collections, sorted(histories.items()), strict=True
-    ):
-        heights = band.get_paths()[0].vertices[:, 1]
-        assert heights.min() == history["loss"].min()
-        assert heights.max() == 2 * history["loss"].max()
+@pytest.fixture
+def drawn(
+    summary: pd.DataFrame,
+    histories: Histories,
+    posterior: tuple[Tensor, Tensor],
+) -> dict[str, Picture]:
+    """Return a figure of each function that draws numbers."""
+    images = torch.zeros(2, 3, 32, 32)
+    return {
+        "image_grid": figures.image_grid({"first": images, "second": images}),
+        "metric_by_batch_size": figures.metric_by_batch_size(summary),
+        "loss_curves": figures.loss_curves(histories),
+        "codebook_curves": figures.codebook_curves(histories, 100),
+        "train_against_test": figures.train_against_test(histories),
+        "codebook_use_over_training": figures.codebook_use_over_training(histories[16], 100),
+        "latent_information": figures.latent_information(*posterior),
+        "code_maps": figures.code_maps(images, torch.zeros(2, 8, 8, dtype=torch.int64), 5),
+    }
 
 
-def test_codebook_curves_are_perplexity_and_the_codes_that_are_not_used(histories):
-    figure = figures.codebook_curves(histories, num_embeddings=100)
-    values = [
-        {name: [y for _, y in xy] for name, xy in lines(figure, panel).items()} for panel in (0, 1)
-    ]
-    assert values == [
-        {"16": [16, 32, 48], "64": [64, 128, 192]},
-        {"16": [1, 2, 3], "64": [1, 2, 3]},
-    ]
+ALT: dict[str, tuple[str, ...]] = {  # numbers and names that the alt text must hold
+    "image_grid": ("2 rows of 2", "first, second"),
+    "metric_by_batch_size": ("SSIM", "16 to 64", "VAE: 0.3800 to 0.4000", "0.8300 to 0.8500"),
+    "loss_curves": ("epochs", "batch size 16, 0.0625 to 0.0208", "64, 0.00781 to 0.0026"),
+    "codebook_curves": ("48 to 192", "3 of 100 codes"),
+    "train_against_test": ("Batch size 16 ends at 0.010", "0.012", "Batch size 64", "0.003"),
+    "codebook_use_over_training": ("99 to 97 of 100", "16 to 48"),
+    "latent_information": ("3 latent dimensions", "2.00 nats", "2 have more than 0.05"),
+    "code_maps": ("2 rows of 2", "image, codes"),
+}
 
 
-def test_train_against_test_has_a_panel_a_batch_size(histories):
-    figure = figures.train_against_test(histories)
-    for panel, size in enumerate((16, 64)):
-        drawn, history = lines(figure, panel), histories[size]
-        assert np.array_equal(drawn["train"], history[["epoch", "reconstruction"]])
-        assert np.array_equal(drawn["test"], history[["epoch", "test_nmse"]])
-        assert figure.axes[panel].get_title() == f"batch size {size}"
+def test_every_function_that_draws_is_tested(drawn: dict[str, Picture]) -> None:
+    assert sorted(drawn) == sorted(ALT) == drawing(figures)
 
 
-def test_a_loss_axis_is_labelled_even_where_the_loss_hardly_moves(histories):
-    for history in histories.values():
-        history["loss"] = 0.42 + 0.01 * history["epoch"]
-    figure = figures.loss_curves(histories, ("loss",))
-    figure.canvas.draw()
-    axis = figure.axes[0]
-    low, high = axis.get_ylim()
-    assert sum(low <= tick <= high for tick in axis.get_yticks()) >= 3
+@pytest.mark.parametrize("name", ALT)
+def test_the_alt_text_is_a_sentence_with_the_numbers_shown(
+    drawn: dict[str, Picture], name: str
+) -> None:
+    alt = drawn[name].alt
+    assert alt[0].isupper() or alt[0].isdigit()
+    assert alt.endswith(".")
+    assert [fact for fact in ALT[name] if fact not in alt] == []
 
 
-def test_models_differ_in_marker_as_well_as_colour():
-    styles = [figures.model_style(model) for model in MODELS]
-    for kind in ("marker", "color"):
-        assert len({style[kind] for style in styles}) == len(MODELS)
+def test_the_alt_text_of_one_row_names_it() -> None:
+    alt = figures.image_grid({"only": torch.zeros(3, 3, 32, 32)}).alt
+    assert "3 small images" in alt
+    assert "only" in alt
 
 
-def test_image_grid_shows_the_very_pixels():
+# --- images --------------------------------------------------------------------------------
+
+
+def test_an_image_grid_shows_the_very_pixels() -> None:
     images = torch.randint(0, 256, (3, 3, 32, 32), dtype=torch.uint8)
     figure = figures.image_grid({"first": images, "second": images.float() / 255})
     for axis in figure.axes:
@@ -129,20 +163,108 @@ def test_image_grid_shows_the_very_pixels():
     assert [axis.get_ylabel() for axis in figure.axes] == ["first", "second"]
 
 
-def test_code_maps_give_each_code_one_colour():
-    codes = torch.arange(64).view(1, 8, 8) % 5
-    figure = figures.code_maps(torch.zeros(1, 3, 32, 32), codes, num_embeddings=5)
-    strip = np.asarray(figure.axes[1].images[0].get_array())
-    colours = {}
-    for row in range(8):
-        for column in range(8):
-            tile = strip[4 * row : 4 * row + 4, 4 * column : 4 * column + 4].reshape(-1, 3)
-            colours.setdefault(codes[0, row, column].item(), set()).update(map(tuple, tile))
-    assert all(len(seen) == 1 for seen in colours.values())
-    assert len(set.union(*colours.values())) == 5
+# --- metrics and losses --------------------------------------------------------------------
 
 
-def test_latent_information_is_the_kl_of_torch():
+def test_models_differ_in_marker_as_well_as_colour() -> None:
+    styles = [figures.model_style(model) for model in MODELS]
+    for kind in ("marker", "color"):
+        assert len({style[kind] for style in styles}) == len(MODELS)
+
+
+def test_a_metric_is_drawn_as_mean_over_seeds_at_each_batch_size(summary: pd.DataFrame) -> None:
+    drawn = lines(figures.metric_by_batch_size(summary))
+    assert np.allclose(drawn["VQ-VAE"], [(16, 0.85), (64, 0.83)])
+    assert np.allclose(drawn["VAE"], [(16, 0.40), (64, 0.38)])
+
+
+def test_every_seed_is_a_point(summary: pd.DataFrame) -> None:
+    closer = figures.metric_by_batch_size(summary).axes[1:]
+    points = np.concatenate([axis.lines[1].get_xydata() for axis in closer])
+    expected = sorted(zip(summary.batch_size, summary.test_ssim, strict=True))
+    assert sorted(map(tuple, points)) == expected
+
+
+def test_claims_are_drawn_at_their_values(summary: pd.DataFrame) -> None:
+    axis = figures.metric_by_batch_size(summary, claims={"vae": 0.78, "vqvae": 0.96}).axes[0]
+    dotted = {line.get_ydata()[0] for line in axis.lines if line.get_ls() == ":"}
+    assert dotted == {0.78, 0.96}
+
+
+def test_a_autoencoder_has_a_line_a_panel_and_a_place_in_the_alt_text(
+    summary: pd.DataFrame, autoencoder: str
+) -> None:
+    third = summary[summary.model == "vae"].assign(model=autoencoder, test_ssim=[0.5, 0.6])
+    figure = figures.metric_by_batch_size(pd.concat([summary, third]))
+    title = MODELS[autoencoder].title
+    assert np.allclose(lines(figure)[title], [(16, 0.5), (64, 0.6)])
+    assert len(figure.axes) == 1 + len(MODELS)
+    assert f"{title}: 0.5000 to 0.6000" in figure.alt
+    colours = {line.get_color() for line in figure.axes[0].lines}
+    assert len(colours) == len(MODELS)
+
+
+@pytest.mark.parametrize("x", ["epoch", "steps"])
+def test_loss_curves_are_the_histories(histories: Histories, x: str) -> None:
+    figure = figures.loss_curves(histories, x=x)
+    for panel, term in enumerate(("loss", "reconstruction")):
+        drawn = lines(figure, panel)
+        for size, history in histories.items():
+            assert np.array_equal(drawn[str(size)], history[[x, term]])
+
+
+def test_a_band_spans_the_losses_of_all_seeds(histories: Histories) -> None:
+    seeds = {size: [history, history * 2] for size, history in histories.items()}
+    figure = figures.loss_curves(histories, ("loss",), seeds=seeds)
+    bands = zip(figure.axes[0].collections, sorted(histories.items()), strict=True)
+    for band, (_, history) in bands:
+        heights = band.get_paths()[0].vertices[:, 1]
+        assert heights.min() == history["loss"].min()
+        assert heights.max() == 2 * history["loss"].max()
+
+
+def test_a_loss_axis_is_labelled_even_if_the_loss_hardly_moves(histories: Histories) -> None:
+    for history in histories.values():
+        history["loss"] = 0.42 + 0.01 * history["epoch"]
+    figure = figures.loss_curves(histories, ("loss",))
+    figure.canvas.draw()
+    axis = figure.axes[0]
+    low, high = axis.get_ylim()
+    assert sum(low <= tick <= high for tick in axis.get_yticks()) >= 3
+
+
+def test_train_against_test_has_a_panel_a_batch_size(histories: Histories) -> None:
+    figure = figures.train_against_test(histories)
+    for panel, size in enumerate((16, 64)):
+        drawn, history = lines(figure, panel), histories[size]
+        assert np.array_equal(drawn["train"], history[["epoch", "reconstruction"]])
+        assert np.array_equal(drawn["test"], history[["epoch", "test_nmse"]])
+        assert figure.axes[panel].get_title() == f"batch size {size}"
+
+
+# --- codebook and latent -------------------------------------------------------------------
+
+
+def test_codebook_curves_are_perplexity_and_the_codes_that_are_not_used(
+    histories: Histories,
+) -> None:
+    figure = figures.codebook_curves(histories, num_embeddings=100)
+    values = [
+        {name: [y for _, y in xy] for name, xy in lines(figure, panel).items()} for panel in (0, 1)
+    ]
+    assert values == [
+        {"16": [16, 32, 48], "64": [64, 128, 192]},
+        {"16": [1, 2, 3], "64": [1, 2, 3]},
+    ]
+
+
+def test_codebook_use_over_training_is_codes_used_and_perplexity(histories: Histories) -> None:
+    drawn = lines(figures.codebook_use_over_training(histories[16], 100))
+    assert [y for _, y in drawn["codes used"]] == [99, 98, 97]
+    assert [y for _, y in drawn["perplexity"]] == [16, 32, 48]
+
+
+def test_latent_information_is_the_kl_of_torch() -> None:
     mean, log_variance = torch.randn(50, 6), torch.randn(50, 6)
     posterior = torch.distributions.Normal(mean, (log_variance / 2).exp())
     prior = torch.distributions.Normal(0.0, 1.0)
@@ -151,13 +273,60 @@ def test_latent_information_is_the_kl_of_torch():
     assert [bar.get_height() for bar in bars] == pytest.approx(expected.values.tolist(), rel=1e-5)
 
 
-def test_saved_figures_are_png_and_pdf(tmp_path, summary):
-    figures.save_figure(figures.metric_by_batch_size(summary), tmp_path / "new", "figure")
-    assert (tmp_path / "new" / "figure.png").read_bytes()[:4] == b"\x89PNG"
-    assert (tmp_path / "new" / "figure.pdf").read_bytes()[:4] == b"%PDF"
+def test_code_maps_give_each_code_one_colour() -> None:
+    codes = torch.arange(64).view(1, 8, 8) % 5
+    figure = figures.code_maps(torch.zeros(1, 3, 32, 32), codes, num_embeddings=5)
+    strip = np.asarray(figure.axes[1].images[0].get_array())
+    colours: dict[int, set] = {}
+    for row in range(8):
+        for column in range(8):
+            tile = strip[4 * row : 4 * row + 4, 4 * column : 4 * column + 4].reshape(-1, 3)
+            colours.setdefault(int(codes[0, row, column]), set()).update(map(tuple, tile))
+    assert all(len(seen) == 1 for seen in colours.values())
+    assert len(set.union(*colours.values())) == 5
 
 
-def test_an_empty_folder_saves_nothing(tmp_path, monkeypatch, summary):
+# --- files ---------------------------------------------------------------------------------
+
+
+def test_a_saved_figure_is_png_pdf_and_svg_with_its_alt_text(
+    tmp_path: Path, summary: pd.DataFrame
+) -> None:
+    figure, folder = figures.metric_by_batch_size(summary), tmp_path / "new"
+    figures.save_figure(figure, folder, "figure")
+    assert figures.alt_text(folder / "figure") == figure.alt
+    assert PdfReader(folder / "figure.pdf").metadata.subject == figure.alt
+    assert figure.alt in (folder / "figure.svg").read_text(encoding="utf-8")
+
+
+def test_a_figure_saved_twice_makes_the_same_files(tmp_path: Path, summary: pd.DataFrame) -> None:
+    for folder in ("one", "two"):
+        figures.save_figure(figures.metric_by_batch_size(summary), tmp_path / folder, "figure")
+    for path in (tmp_path / "one").iterdir():
+        assert path.read_bytes() == (tmp_path / "two" / path.name).read_bytes()
+
+
+def test_an_empty_folder_saves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, summary: pd.DataFrame
+) -> None:
     monkeypatch.chdir(tmp_path)
     figures.save_figure(figures.metric_by_batch_size(summary), "", "figure")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.faults
+def test_a_figure_that_cannot_be_stored_leaves_the_one_before(
+    summary: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    figures.save_figure(figures.metric_by_batch_size(summary), tmp_path, "figure")
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+
+    def full(_descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    summary["test_ssim"] /= 2
+    changed = figures.metric_by_batch_size(summary)
+    facts = (tmp_path / "figure.png", "cannot be written", "No space left on device")
+    refusal(lambda: figures.save_figure(changed, tmp_path, "figure"), *facts)
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before

@@ -6,46 +6,84 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import nbformat
 import pandas as pd
 import pytest
-from conftest import copy_project
+from conftest import MODELS, copy_project
 from pypdf import PdfReader
 
+from vqlib.evaluation import METRICS
 
-def run_vqlib(project: Path, *arguments: str) -> subprocess.CompletedProcess:
-    """Runs the copy's own command line, from another folder."""
-    environment = os.environ | {"PYTHONPATH": str(project)}
-    return subprocess.run(
-        [sys.executable, "-m", "vqlib", *arguments],
-        capture_output=True,
-        text=True,
-        env=environment,
+RUNS = [f"{model}-photos-b{size}-e2-s0-limit256" for model in MODELS for size in (32, 64)]
+THIRD_MODEL = """
+
+class Autoencoder(VAE):
+    title = "AE"
+
+    def __init__(self, latent_dim: int = 128, data_variance: float = 1.0):
+        super().__init__(latent_dim, 0.0, data_variance)
+
+
+MODELS["ae"] = Autoencoder
+"""
+
+
+def start(project: Path, module: str, *arguments: str) -> subprocess.Popen[str]:
+    """Start a module of Python with the copy's own library, from another folder."""
+    return subprocess.Popen(
+        [sys.executable, "-m", module, *arguments],
+        env=os.environ | {"PYTHONPATH": str(project)},
         cwd=project.parent,
-        timeout=400,
-        check=False,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     )
 
 
-def break_notebook(path: Path, source: str) -> None:
-    """Adds a cell to the end of a notebook."""
+@dataclass
+class Outcome:
+    """How a command ended, and what it said."""
+
+    code: int
+    said: str
+    error: str
+
+
+def run(project: Path, module: str, *arguments: str) -> Outcome:
+    """Run a module of Python with the copy's own library."""
+    with start(project, module, *arguments) as process:
+        said, error = process.communicate(timeout=400)
+    return Outcome(process.returncode, said, error)
+
+
+def make(project: Path, preset: str, target: str, *options: str) -> Outcome:
+    """Have Snakemake make one file of a study."""
+    where = ("--snakefile", str(project / "Snakefile"), "--cores", "1", "--nolock", *options)
+    config = ("--config", f"preset={preset}", "dataset=photos", "--")
+    return run(project, "snakemake", *where, *config, target)
+
+
+def break_notebook(path: Path, source: str) -> int:
+    """Add a cell to the end of a notebook; return its number."""
     notebook = nbformat.read(path, 4)
     notebook.cells.append(nbformat.v4.new_code_cell(source))
     nbformat.write(notebook, path)
+    return len(notebook.cells)
 
 
 @dataclass
 class Study:
-    """The smoke study in a copy of the project: a notebook failed, was mended, and it went on."""
+    """The smoke study in a copy of the project: a notebook failed, was mended, and it resumed."""
 
     project: Path
-    failed: subprocess.CompletedProcess
+    failed: Outcome
     failed_cell: int
     left: set[str]  # after the failure: the executed notebooks of runs, and the report
-    mended: subprocess.CompletedProcess
+    mended: Outcome
 
     @property
     def folder(self) -> Path:
@@ -58,94 +96,130 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Study:
     folder = project / "results" / "smoke"
     notebook = project / "notebooks" / "02_vqvae.ipynb"
     whole = notebook.read_text()
-    break_notebook(notebook, 'if batch_size == 64: raise RuntimeError("out of paint")')
-    cell = len(nbformat.read(notebook, 4).cells)
-    failed = run_vqlib(project, "study", "smoke", "--keep-going")
+    cell = break_notebook(notebook, 'if batch_size == 64: raise RuntimeError("out of paint")')
+    failed = run(project, "vqlib", "study", "smoke", "--keep-going")
     left = {path.name for path in (folder / "notebooks").glob("*-limit256.ipynb")}
     left |= {path.name for path in folder.glob("report.pdf")}
     notebook.write_text(whole)
-    return Study(project, failed, cell, left, run_vqlib(project, "study", "smoke"))
+    return Study(project, failed, cell, left, run(project, "vqlib", "study", "smoke"))
 
 
-def test_a_failed_notebook_fails_the_study_by_name_and_the_other_runs_are_trained(study):
-    assert study.failed.returncode == 1
-    assert (
-        f"02_vqvae.ipynb for vqvae-photos-b64-e2-s0-limit256: "
-        f"cell {study.failed_cell} failed: RuntimeError: out of paint"
-    ) in study.failed.stderr
-    assert "Traceback" not in study.failed.stderr
-    assert study.left == {
-        "vae-photos-b32-e2-s0-limit256.ipynb",
-        "vae-photos-b64-e2-s0-limit256.ipynb",
-        "vqvae-photos-b32-e2-s0-limit256.ipynb",
-    }
+def test_a_failed_notebook_fails_the_study_by_name_and_the_other_runs_are_trained(
+    study: Study,
+) -> None:
+    *trained, failed = RUNS
+    assert study.failed.code == 1
+    facts = ("02_vqvae.ipynb", failed, f"cell {study.failed_cell}", "RuntimeError: out of paint")
+    (line,) = [line for line in study.failed.error.splitlines() if "paint" in line]
+    assert all(fact in line for fact in facts)
+    assert "Traceback" not in study.failed.error
+    assert study.left == {f"{name}.ipynb" for name in trained}
 
 
-def test_the_mended_study_goes_on_and_makes_figures_and_a_report_of_its_numbers(study):
-    assert study.mended.returncode == 0, study.mended.stderr
-    assert str(study.folder / "report.pdf") in study.mended.stdout
-
+def test_the_mended_study_resumes_and_makes_a_summary_of_its_runs(study: Study) -> None:
+    assert study.mended.code == 0, study.mended.error
     summary = pd.read_csv(study.folder / "summary.csv")
-    assert sorted(zip(summary.model, summary.batch_size, strict=True)) == [
-        *(("vae", 32), ("vae", 64), ("vqvae", 32), ("vqvae", 64)),
-    ]
+    assert list(summary.run) == RUNS
     for row in summary.itertuples():
         stored = json.loads((study.folder / row.run / "evaluation.json").read_text())
         assert row.test_ssim == stored["test_ssim"]
         assert not list((study.folder / row.run).glob("resume*"))
 
+
+def test_the_study_makes_figures_and_a_report_of_its_numbers(study: Study) -> None:
+    report = study.folder / "report.pdf"
+    assert str(report) in study.mended.said
     figures = {path.name for path in (study.folder / "figures").iterdir()}
     names = ("figure1_reconstructions", "figure2_ssim", "figure3_loss")
     assert figures >= {f"{name}.{suffix}" for name in names for suffix in ("png", "pdf")}
-
-    text = " ".join(
-        " ".join(page.extract_text().split())
-        for page in PdfReader(study.folder / "report.pdf").pages
-    )
-    for row in summary.itertuples():
-        assert f"{row.test_ssim:.3f}" in text
-    assert "photographs that scikit-image carries" in text
+    text = " ".join(" ".join(page.extract_text().split()) for page in PdfReader(report).pages)
+    for row in pd.read_csv(study.folder / "summary.csv").itertuples():
+        assert f"{row.test_ssim:.{METRICS['test_ssim'].decimals}f}" in text
     assert "??" not in text
 
 
-def test_a_finished_study_is_used_as_it_is_and_trained_anew_only_when_asked(study):
-    histories = list(study.folder.glob("*/history.csv"))
+def test_a_finished_study_is_used_as_it_is_and_trained_again_only_if_asked(study: Study) -> None:
+    histories = [study.folder / name / "history.csv" for name in RUNS]
     written = [path.stat().st_mtime_ns for path in histories]
-    again = run_vqlib(study.project, "study", "smoke")
-    assert again.returncode == 0
-    assert "4 of them finished already" in again.stdout
+    again = run(study.project, "vqlib", "study", "smoke")
+    assert again.code == 0
+    assert "4 of 4" in again.said
     assert [path.stat().st_mtime_ns for path in histories] == written
 
-    anew = run_vqlib(study.project, "study", "smoke", "--retrain")
-    assert anew.returncode == 0, anew.stderr
-    assert len(histories) == 4
+    anew = run(study.project, "vqlib", "study", "smoke", "--retrain")
+    assert anew.code == 0, anew.error
     for path, before in zip(histories, written, strict=True):
         assert path.stat().st_mtime_ns > before
     assert (study.folder / "report.pdf").exists()
 
 
-def test_an_interrupted_study_leaves_no_process_and_goes_on(project):
+def test_a_model_without_a_notebook_is_trained_by_the_command_line(project: Path) -> None:
+    with open(project / "vqlib" / "models.py", "a") as library:
+        library.write(THIRD_MODEL)
+    preset = project / "presets" / "smoke.yaml"
+    preset.write_text(preset.read_text().replace(", ".join(MODELS), "ae") + "latent_dim: 4\n")
+    name = "ae-photos-b32-e2-s0-limit256-latent_dim4"
+    made = make(project, "smoke", f"notebooks/{name}.txt")
+    assert made.code == 0, made.error
+    evaluation = (project / "results" / "smoke" / name / "evaluation.json").read_text()
+    assert (
+        evaluation.strip()
+        in (project / "results" / "smoke" / "notebooks" / f"{name}.txt").read_text()
+    )
+
+
+README = """\
+before
+<!-- [[[cog
+{code}
+]]] -->
+old
+<!-- [[[end]]] -->
+after
+"""
+
+
+def test_the_readme_is_restored_if_its_rule_fails_and_updated_the_next_time(project: Path) -> None:
+    readme = project / "README.md"
+
+    def update(code: str) -> tuple[int, str]:
+        """Run the rule on a README with this code; return exit code and what the code wrote."""
+        readme.write_text(README.format(code=code))
+        made = make(project, "paper", "notebooks/README.updated", "--allowed-rules", "readme")
+        return made.code, readme.read_text().split("]]] -->\n")[1].split("<!--")[0]
+
+    assert update("nothing") == (1, "old\n")
+    log = (project / "results" / "paper" / "logs" / "README.log").read_text()
+    assert "vqlib: README.md: NameError: name 'nothing' is not defined" in log
+
+    code, written = update("cog.outl(open('results/paper/summary.csv').readline().strip())")
+    assert code == 0
+    assert written.startswith("model,batch_size,seed")
+
+
+@pytest.fixture
+def long_study(project: Path) -> Iterator[subprocess.Popen[str]]:
+    """A smoke study of hundreds of epochs, once it has trained some of them."""
     preset = project / "presets" / "smoke.yaml"
     preset.write_text(preset.read_text().replace("epochs: 2", "epochs: 200"))
-    study = subprocess.Popen(
-        [sys.executable, "-m", "vqlib", "study", "smoke"],
-        env=os.environ | {"PYTHONPATH": str(project)},
-        cwd=project.parent,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    with start(project, "vqlib", "study", "smoke") as process:
+        deadline = time.monotonic() + 200
+        while not list((project / "results" / "smoke").glob("*/resume.pt")):
+            assert process.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.2)
+        yield process
+        process.terminate()
+
+
+def test_an_interrupted_study_leaves_no_process_and_resumes(
+    long_study: subprocess.Popen[str], project: Path
+) -> None:
     folder = project / "results" / "smoke"
-    deadline = time.monotonic() + 200
-    while not list(folder.glob("*/resume.pt")):
-        assert study.poll() is None
-        assert time.monotonic() < deadline
-        time.sleep(0.2)
     trained = [json.loads(p.read_text())["pid"] for p in folder.glob("*/progress.json")]
-    study.send_signal(signal.SIGINT)
-    _, said = study.communicate(timeout=60)
-    assert study.returncode == 130
-    assert "run the same command again" in said
-    time.sleep(3)  # a kernel looks for its parent every second
+    long_study.send_signal(signal.SIGINT)
+    _, error = long_study.communicate(timeout=60)
+    assert long_study.returncode == 130
+    assert "same command" in error
     assert not [pid for pid in trained if Path(f"/proc/{pid}").exists()]
     assert not list(folder.glob(".snakemake/locks/*"))

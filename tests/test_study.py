@@ -1,265 +1,313 @@
-"""Presets and summaries."""
+"""The command that runs a study: what it does before and after Snakemake, and how it is stopped."""
 
 import dataclasses
+import json
 import os
 import shutil
+import socket
 import subprocess
 import time
+from collections.abc import Callable
+from pathlib import Path
 
-import pandas as pd
+import psutil
 import pytest
+from conftest import MODELS, refusal
 
-from vqlib import UserError, load_run
-from vqlib.study import SUMMARY_COLUMNS, Study, load_study, load_summary, summarise
-from vqlib.study import run as study
+from vqlib import Run, load_run
+from vqlib.paths import ROOT
+from vqlib.study import Study, load_summary, run, run_study, status, write_summary
 from vqlib.system.files import sole_writer
+
+PRESET = f"""\
+dataset: photos
+models: [{", ".join(MODELS)}]
+batch_sizes: [16]
+seeds: [0]
+epochs: 3
+"""
+
+Preset = Callable[..., str]
 
 
 @pytest.fixture
-def preset(tmp_path, monkeypatch):
-    """Writes a preset named `mine` in a project of its own, and returns its name."""
-    monkeypatch.setattr(study, "ROOT", tmp_path)
-    (tmp_path / "presets").mkdir()
+def preset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Preset:
+    """Write a preset in a project of its own, and return its name. It must not get to Snakemake."""
 
-    def write(text):
+    def refuse(*_args: object, **_kwargs: object) -> None:
+        raise AssertionError("Snakemake was started")
+
+    monkeypatch.setattr(run.psutil, "Popen", refuse)
+    (tmp_path / "presets").mkdir()
+    (tmp_path / "notebooks").symlink_to(ROOT / "notebooks")
+
+    def write(dataset: str = "photos") -> str:
+        text = PRESET.replace("photos", dataset)
         (tmp_path / "presets" / "mine.yaml").write_text(text)
         return "mine"
 
     return write
 
 
-GOOD = "dataset: photos\nmodels: [vae, vqvae]\nbatch_sizes: [16, 64]\nseeds: [0, 1]\nepochs: 3\n"
-
-
-def test_the_paper_preset_is_the_study_of_the_report():
-    paper = load_study("paper", dataset="photos")  # the data need not be here
-    runs = {(c.model, c.batch_size) for c in paper.configs}
-    assert runs == {(m, b) for m in ("vae", "vqvae") for b in (16, 32, 64, 128, 256)}
-    assert {(c.epochs, c.learning_rate, c.limit) for c in paper.configs} == {(40, 5e-4, None)}
-
-
-def test_a_preset_is_every_model_at_every_batch_size_and_seed(preset):
-    configs = load_study(preset(GOOD)).configs
-    assert len(configs) == len({c.run_name for c in configs}) == 8
-    assert {c.epochs for c in configs} == {3}
-
-
-def test_a_preset_may_have_single_runs_beyond_its_lists(preset):
-    names = load_study(preset(GOOD + "also: [{model: vae, batch_size: 16, seed: 2}]\n")).run_names
-    assert len(names) == 9
-    assert names[-1] == "vae-photos-b16-e3-s2"
+# --- before Snakemake ----------------------------------------------------------------------
 
 
 @pytest.mark.faults
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        (GOOD + "epoch: 3\n", "unknown parameter 'epoch'"),
-        (GOOD + "results: elsewhere\n", "unknown parameter 'results'"),
-        (GOOD.replace("epochs: 3", "epochs: 0"), "epochs must be above 0, got 0"),
-        (GOOD.replace("[16, 64]", "[16, -1]"), "batch_size must be above 0, got -1"),
-        (GOOD.replace("[16, 64]", "16"), "batch_sizes must be a list"),
-        (GOOD.replace("vae, vqvae", "gan"), "unknown model 'gan'"),
-        (GOOD.replace("seeds: [0, 1]", "seeds: []"), "seeds must be a list"),
-        (GOOD + "learning_rate: fast\n", "learning_rate must be a number"),
-        (GOOD + "batch_size: 3\n", "batch_size is given by the list batch_sizes"),
-        (GOOD + "seed: 3\n", "seed is given by the list seeds"),
-        (GOOD + "model: vae\n", "model is given by the list models"),
-        (GOOD.replace("[16, 64]", "[16, 16]"), "vae-photos-b16-e3-s0 is asked for 2 times"),
-        (GOOD.replace("[16, 64]", "[16, 16.0]"), "b16"),
-        (GOOD.replace("[vae, vqvae]", "[vae]"), "models must be .vae, vqvae.: the report compares"),
-        (GOOD + "also: 1\n", "also must be a list of runs"),
-        (GOOD + "also: [{model: vae, seed: 2}]\n", "also must be a list of runs such as"),
-        (GOOD + "also: [{model: vae, batch_size: 0, seed: 2}]\n", "batch_size must be above 0"),
-        (GOOD + "also: [{model: vae, batch_size: 16, seed: 1}]\n", "is asked for 2 times"),
-        ("models: [vae", "not valid YAML"),
-        ("- vae", "must hold names and values"),
-    ],
-)
-def test_a_bad_preset_is_refused_before_anything_runs(preset, text, message):
-    with pytest.raises(UserError, match=message) as error:
-        load_study(preset(text))
-    assert "mine.yaml" in str(error.value)
-    assert "\n" not in str(error.value)
-
-
-def test_a_preset_that_is_no_text_is_refused(preset, tmp_path):
-    preset("")
-    (tmp_path / "presets" / "mine.yaml").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(UserError, match=r"mine.yaml is not valid YAML"):
-        load_study("mine")
-
-
-@pytest.mark.parametrize("name", ["../presets/mine", "folder", "mine.yaml", ""])
-def test_a_preset_is_a_file_in_presets_by_its_name(preset, tmp_path, name):
-    preset(GOOD)
-    (tmp_path / "presets" / "folder.yaml").mkdir()
-    with pytest.raises(UserError, match=r"unknown preset .*: choose one of mine$"):
-        load_study(name)
+def test_a_study_that_another_process_runs_is_left_alone(preset: Preset, tmp_path: Path) -> None:
+    folder = tmp_path / "results" / preset()
+    log = folder / "logs" / "snakemake.log"
+    log.parent.mkdir(parents=True)
+    log.write_text("of the other")
+    with sole_writer(folder):
+        message = refusal(lambda: run_study("mine", root=tmp_path))
+    assert str(folder) in message
+    assert f"pid {os.getpid()}" in message
+    assert log.read_text() == "of the other"
 
 
 @pytest.mark.faults
-def test_an_unknown_preset_names_those_there_are():
-    with pytest.raises(UserError, match="unknown preset 'papr': choose one of paper, quick, smoke"):
-        load_study("papr")
-
-
-def test_a_parameter_of_one_model_goes_to_that_model_only(preset):
-    configs = load_study(preset(GOOD + "num_embeddings: 64\nbeta: 0.5\n")).configs
-    assert {c.num_embeddings for c in configs if c.model == "vqvae"} == {64}
-    assert {c.beta for c in configs if c.model == "vae"} == {0.5}
-    assert {c.beta for c in configs if c.model == "vqvae"} == {1.0}
-
-
-def test_a_run_notebook_gets_exactly_its_run(preset, tmp_path):
-    mine = load_study(preset(GOOD + "limit: 100\n"))
-    arguments = mine.arguments("vqvae-photos-b64-e3-s1-limit100")
-    assert arguments["batch_size"] == 64
-    assert arguments["seed"] == 1
-    assert arguments["limit"] == 100
-    assert arguments["results"] == str(tmp_path / "results" / "mine")
-    assert "beta" not in arguments
-
-
-def test_summary_says_what_the_runs_say(small_runs):
-    summary = summarise(list(small_runs.values())).set_index("model")
-    for model, run in small_runs.items():
-        row, last = summary.loc[model], run.history.iloc[-1]
-        assert row["test_ssim"] == run.evaluation["test_ssim"]
-        assert row["train_reconstruction_loss"] == last["reconstruction"]
-        assert row["steps"] == last["steps"]
-        assert row["seconds"] == pytest.approx(run.history["seconds"].sum(), abs=0.1)
-    assert pd.isna(summary.loc["vae", "perplexity"])
-
-
-def test_summary_begins_with_the_fixed_columns(small_runs):
-    fixed = (
-        "model batch_size seed epochs steps precision device train_loss "
-        "train_reconstruction_loss test_mse test_nmse test_psnr test_ssim perplexity seconds"
-    )
-    assert list(SUMMARY_COLUMNS)[:15] == fixed.split()
-    assert list(summarise([small_runs["vae"]]).columns) == list(SUMMARY_COLUMNS)
-
-
-@pytest.mark.faults
-def test_a_folder_without_runs_says_what_to_do(tmp_path):
-    with pytest.raises(UserError, match="holds no finished runs: train some"):
-        load_summary(tmp_path)
-
-
-def test_the_full_study_owns_the_projects_figures_and_report():
-    paper, quick = Study("paper", []), Study("quick", [])
-    assert paper.report.parts[-2:] == ("report", "report.pdf")
-    assert quick.report.parts[-3:] == ("results", "quick", "report.pdf")
-    assert paper.figures != quick.figures
-
-
-def test_a_study_takes_the_shipped_runs_that_it_asks_for(small_runs, tmp_path, monkeypatch):
-    shipped, config = tmp_path / "shipped", small_runs["vqvae"].config
-    shutil.copytree(small_runs["vqvae"].folder, shipped / config.run_name)
-    monkeypatch.setattr(study, "ROOT", tmp_path)
-    monkeypatch.setattr(study, "SHIPPED", shipped)
-    other = dataclasses.replace(config, seed=1)
-    mine = Study("mine", [config, other])
-    study._take_shipped(mine)
-    assert load_run(mine.folder / config.run_name).config == config
-    assert not (mine.folder / other.run_name).exists()
-
-
-def test_a_run_shipped_without_weights_is_taken_and_needs_no_notebook(
-    small_runs, tmp_path, monkeypatch
-):
-    monkeypatch.setattr(study, "ROOT", tmp_path)
-    monkeypatch.setattr(study, "SHIPPED", tmp_path / "shipped")
-    mine = Study("mine", [run.config for run in small_runs.values()])
-    for run in small_runs.values():
-        shutil.copytree(run.folder, tmp_path / "shipped" / run.folder.name)
-    without, whole = mine.run_names
-    (tmp_path / "shipped" / without / "weights.safetensors").unlink()
-    assert mine.notebooks == mine.run_names  # nothing is taken yet: both are to be trained
-    study._take_shipped(mine)
-    assert mine.notebooks == [whole]
-    study.write_summary(mine)
-    assert list(load_summary(mine.folder)["run"]) == mine.run_names
-    with pytest.raises(UserError, match=r"weights\.safetensors is not there: `vqlib train`"):
-        _ = load_run(mine.folder / without).model
-
-
-def test_what_is_to_be_trained_takes_summary_and_report_with_it(small_runs, tmp_path, monkeypatch):
-    monkeypatch.setattr(study, "ROOT", tmp_path)
-    mine = Study("mine", [run.config for run in small_runs.values()])
-    vae, vqvae = (mine.folder / "notebooks" / f"{name}.ipynb" for name in mine.run_names)
-    made = [mine.folder / "summary.csv", mine.report, vae, vqvae]
-    for path in made:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text("old")
-    study._prepare(mine, [])
-    assert all(path.exists() for path in made)
-    study._prepare(mine, mine.run_names[:1])
-    assert [path.exists() for path in made] == [False, False, False, True]
-
-
-def no_snakemake(*_args, **_kwargs):
-    raise AssertionError("something was run")
-
-
-@pytest.mark.faults
-def test_a_study_that_another_process_runs_is_left_alone(preset, tmp_path, monkeypatch):
-    monkeypatch.setattr(study.subprocess, "Popen", no_snakemake)
-    name, folder = preset(GOOD), tmp_path / "results" / "mine"
-    (folder / "logs").mkdir(parents=True)
-    (folder / "logs" / "snakemake.log").write_text("of the other")
-    with sole_writer(folder), pytest.raises(UserError, match=r"mine is being written by .*pid"):
-        study.run_study(name)
-    assert (folder / "logs" / "snakemake.log").read_text() == "of the other"
-
-
+@pytest.mark.parametrize("retrain", [False, True])
 def test_a_run_that_another_process_trains_is_told_before_anything_runs(
-    preset, tmp_path, monkeypatch
-):
-    monkeypatch.setattr(study.subprocess, "Popen", no_snakemake)
-    held = tmp_path / "results" / "mine" / "vqvae-photos-b64-e3-s1"
-    with sole_writer(held), pytest.raises(UserError, match=rf"{held.name} is being written .*pid"):
-        study.run_study(preset(GOOD))
-
-
-def group_exists(number):
-    try:
-        os.killpg(number, 0)
-    except ProcessLookupError:
-        return False
-    return True
-
-
-@pytest.mark.parametrize("deaf", ["", "trap '' INT;", "trap '' INT TERM;"])
-def test_what_does_not_heed_is_stopped_with_its_children(monkeypatch, deaf):
-    monkeypatch.setattr(study, "PATIENCE", 0.3)
-    process = subprocess.Popen(
-        ["bash", "-c", f"{deaf} echo ready; sleep 100 & wait; sleep 100"],
-        stdout=subprocess.PIPE,
-        start_new_session=True,
-    )
-    process.stdout.readline()
-    study._stop(process)
-    assert process.poll() is not None
-    deadline = time.monotonic() + 10  # the system may take a moment to clear the dead away
-    while group_exists(process.pid) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert not group_exists(process.pid)
+    preset: Preset, tmp_path: Path, retrain: bool
+) -> None:
+    held = tmp_path / "results" / preset() / "vqvae-photos-b16-e3-s0"
+    with sole_writer(held):
+        message = refusal(lambda: run_study("mine", retrain=retrain, root=tmp_path))
+    assert str(held) in message
+    assert f"pid {os.getpid()}" in message
 
 
 @pytest.mark.faults
-def test_data_that_cannot_be_used_are_told_before_anything_runs(preset, tmp_path, monkeypatch):
-    monkeypatch.setattr(study.subprocess, "Popen", no_snakemake)
+def test_data_that_cannot_be_used_are_told_before_anything_runs(
+    preset: Preset, tmp_path: Path
+) -> None:
     pictures = tmp_path / "pictures"
     pictures.mkdir()
     for name in ("one.png", "two.png"):
         (pictures / name).write_bytes(b"no picture")
-    with pytest.raises(UserError, match=r"one\.png"):
-        study.run_study(preset(GOOD.replace("photos", str(pictures))))
+    name = preset(str(pictures))
+    assert "one.png" in refusal(lambda: run_study(name, root=tmp_path))
 
 
-def test_the_rate_is_the_length_of_the_codes_or_the_kl_term(small_runs):
-    bits = summarise(list(small_runs.values())).set_index("model")["bits"]
-    assert bits["vqvae"] == 64 * 5  # 32 codes
-    assert bits["vae"] == pytest.approx(small_runs["vae"].history["kl"].iloc[-1] * 1.442695, 1e-6)
+def ship(study: Study, run_folder: Path) -> Path:
+    """Make a run one that the study's project ships, and return its folder."""
+    return Path(shutil.copytree(run_folder, study.shipped / run_folder.name))
+
+
+def test_a_study_takes_the_shipped_runs_that_it_asks_for(
+    small_runs: dict[str, Run], tmp_path: Path
+) -> None:
+    config = small_runs["vqvae"].config
+    study = Study("mine", [config, dataclasses.replace(config, seed=1)], root=tmp_path)
+    ship(study, small_runs["vqvae"].folder)
+    run._take_shipped(study)
+    shipped, other = study.run_folders
+    assert load_run(shipped).config == config
+    assert not other.exists()
+
+
+def test_a_shipped_run_of_another_config_is_not_taken(
+    small_runs: dict[str, Run], tmp_path: Path
+) -> None:
+    config = dataclasses.replace(small_runs["vae"].config, beta=0.5)
+    study = Study("mine", [config], root=tmp_path)
+    shutil.copytree(small_runs["vae"].folder, study.shipped / config.run_name)
+    run._take_shipped(study)
+    assert not study.run_folders[0].exists()
+
+
+def test_a_run_shipped_without_weights_is_taken_and_needs_no_notebook(
+    small_runs: dict[str, Run], tmp_path: Path
+) -> None:
+    study = Study("mine", [each.config for each in small_runs.values()], root=tmp_path)
+    without, whole = (ship(study, each.folder) for each in small_runs.values())
+    (without / "weights.safetensors").unlink()
+    assert len(study.products) == 2  # nothing is taken yet: both are to be trained
+    run._take_shipped(study)
+    assert study.products == [f"notebooks/{whole.name}.ipynb"]
+    write_summary(study)
+    assert list(load_summary(study.folder)["run"]) == study.run_names
+    message = refusal(lambda: load_run(study.run_folders[0]).model)
+    assert "weights.safetensors" in message
+    assert "vqlib train" in message
+
+
+@pytest.mark.faults
+def test_a_shipped_run_is_copied_whole_or_not_at_all(
+    small_runs: dict[str, Run], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """If copying is interrupted before the last file, the run is not a finished one."""
+    study = Study("mine", [small_runs["vqvae"].config], root=tmp_path)
+    shipped = ship(study, small_runs["vqvae"].folder)
+    own, write = study.run_folders[0], run.write_atomically
+
+    def interrupted(path: Path, content: bytes) -> None:
+        if path.name == "environment.json":
+            raise KeyboardInterrupt
+        write(path, content)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(run, "write_atomically", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            run._take_shipped(study)
+    assert not run.is_finished(own)
+    run._take_shipped(study)
+    for path in shipped.glob("[a-z]*"):
+        assert (own / path.name).read_bytes() == path.read_bytes()
+
+
+@pytest.mark.faults
+def test_a_run_that_is_being_trained_is_not_removed(mine: Study) -> None:
+    folder = mine.run_folders[0]
+    with sole_writer(folder):
+        assert str(folder) in refusal(lambda: run._remove_run(folder))
+    assert run.is_finished(folder)
+    run._remove_run(folder)
+    assert not folder.exists()
+
+
+@pytest.fixture
+def made(mine: Study) -> list[Path]:
+    """What the finished study has: summary, report, and the notebook of each run."""
+    paths = [mine.summary, mine.report, *(mine.folder / product for product in mine.products)]
+    for path in paths[1:]:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("old")
+    return paths
+
+
+def test_results_that_fit_their_runs_are_kept(mine: Study, made: list[Path]) -> None:
+    run._remove_stale(mine, [])
+    assert all(path.exists() for path in made)
+
+
+def test_results_of_other_runs_are_made_again(mine: Study, made: list[Path]) -> None:
+    mine.summary.write_text("of other runs")
+    run._remove_stale(mine, [])
+    assert [path.exists() for path in made] == [False, False, True, True]
+
+
+def test_what_is_to_be_trained_takes_summary_and_report_with_it(
+    mine: Study, made: list[Path]
+) -> None:
+    run._remove_stale(mine, mine.run_names[:1])
+    assert [path.exists() for path in made] == [False, False, False, True]
+
+
+# --- while Snakemake runs ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("deaf", ["", "trap '' INT;", "trap '' INT TERM;"])
+@pytest.mark.parametrize("child", ["sleep 100", "setsid sleep 100"])
+def test_what_does_not_heed_is_stopped_with_its_children(
+    monkeypatch: pytest.MonkeyPatch, deaf: str, child: str
+) -> None:
+    """A notebook's kernel has a session of its own, as the second kind of child has."""
+    monkeypatch.setattr(run, "PATIENCE", 0.3)
+    process = psutil.Popen(
+        ["bash", "-c", f"{deaf} {child} & echo ready; wait; sleep 100"],
+        stdout=subprocess.PIPE,
+        start_new_session=True,
+    )
+    process.stdout.readline()
+    family = [process, *process.children(recursive=True)]
+    assert len(family) == 2
+    run._stop(process)
+    assert process.poll() is not None
+    assert not any(run._is_alive(each) for each in family)
+
+
+def record(folder: Path, **values: object) -> None:
+    """Write what a run under way says of itself."""
+    said = {
+        **{"epoch": 3, "epochs": 40, "step": 1, "steps_per_epoch": 2, "losses": {"loss": 0.25}},
+        **{"seconds_left": 60.0, "updated": time.time(), "pid": os.getpid()},
+        **{"host": socket.gethostname(), **values},
+    }
+    folder.mkdir(parents=True)
+    (folder / "progress.json").write_text(json.dumps(said))
+
+
+def dead_process() -> int:
+    process = subprocess.Popen(["true"])
+    process.wait()
+    return process.pid
+
+
+def test_a_run_is_under_way_while_its_process_lives(tmp_path: Path) -> None:
+    record(tmp_path / "alive")
+    record(tmp_path / "dead", pid=dead_process())
+    record(tmp_path / "elsewhere", host="elsewhere", pid=dead_process())
+    record(tmp_path / "long ago", host="elsewhere", updated=time.time() - 3600)
+    assert list(status.runs_under_way(tmp_path)) == ["alive", "elsewhere"]
+
+
+def test_the_status_of_a_run_is_its_epoch_losses_and_time_left(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    record(tmp_path / "results" / "mine" / "vae-photos-b16-e40-s0")
+    status.print_status(tmp_path)
+    said = capsys.readouterr().out
+    assert said.count("\n") == 1
+    facts = ("mine", "vae-photos-b16-e40-s0", "3/40", "loss 0.25", "60 s")
+    assert all(fact in said for fact in facts), said
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("content", ["[]", "{}", "3", '{"pid": 1', '{"pid": "1", "host": 3}'])
+def test_damaged_progress_is_passed_over(tmp_path: Path, content: str) -> None:
+    record(tmp_path / "good")
+    record(tmp_path / "damaged")
+    (tmp_path / "damaged" / "progress.json").write_text(content)
+    assert list(status.runs_under_way(tmp_path)) == ["good"]
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("pid", ["1", None, 1.5, 2**70, [1]])
+def test_progress_with_an_impossible_pid_is_passed_over(tmp_path: Path, pid: object) -> None:
+    record(tmp_path / "damaged", pid=pid)
+    assert status.runs_under_way(tmp_path) == {}
+
+
+# --- after Snakemake -----------------------------------------------------------------------
+
+
+@pytest.fixture
+def log(mine: Study) -> Callable[[str, str], Path]:
+    """Write a log of the study, and return its path."""
+
+    def write(name: str, text: str) -> Path:
+        path = mine.folder / "logs" / f"{name}.log"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text)
+        return path
+
+    return write
+
+
+@pytest.mark.faults
+def test_each_failure_is_told_with_the_name_of_its_run(
+    mine: Study, log: Callable[[str, str], Path]
+) -> None:
+    first, second = mine.run_names
+    log(first, f"some warning\nvqlib: 01_vae_baseline.ipynb for {first}: cell 3 failed: E: no\n")
+    log(second, "vqlib: loss not finite\n")
+    log("README", "vqlib: README.md: NameError: x\n")
+    said = run._failures(mine, log("snakemake", "Building DAG\n\nSome error\n"))
+    lines = [line.strip() for line in said.splitlines()]
+    assert "README.md: NameError: x" in lines
+    assert f"01_vae_baseline.ipynb for {first}: cell 3 failed: E: no" in lines
+    assert f"{second}: loss not finite" in lines
+    assert "same command" in lines[-1]
+    assert "some warning" not in said
+    assert "Some error" not in said
+
+
+@pytest.mark.faults
+def test_a_failure_of_snakemake_itself_is_told_with_the_end_of_its_log(
+    mine: Study, log: Callable[[str, str], Path]
+) -> None:
+    path = log("snakemake", "Building DAG\n\nSome error\nin line 3\n")
+    said = run._failures(mine, path)
+    assert all(fact in said for fact in ("Some error", "in line 3", str(path)))
+    assert "Building DAG" not in said

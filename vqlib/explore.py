@@ -1,6 +1,7 @@
 """A look into trained models: what a latent dimension does, what a code paints, where they err."""
 
 import inspect
+import textwrap
 from collections.abc import Callable, Mapping
 
 import ipywidgets
@@ -19,7 +20,7 @@ from vqlib.similarity import ssim
 
 def show(function: Callable | type) -> Code:
     """Show a function's or a class's source, as it is in the library."""
-    return Code(inspect.cleandoc(inspect.getsource(function)), language="python")
+    return Code(textwrap.dedent(inspect.getsource(function)), language="python")
 
 
 @torch.no_grad()

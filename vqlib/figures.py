@@ -15,6 +15,7 @@ import torch
 from matplotlib import ticker
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from PIL import Image
 from torch import Tensor
 
 from vqlib.evaluation import METRICS
@@ -27,7 +28,11 @@ STYLES = (  # one for each model, in the order of MODELS; Okabe & Ito's palette
     *({"color": "#E69F00", "marker": "v"}, {"color": "#56B4E9", "marker": "P"}),
 )
 TERM_NAMES = {"loss": "total", "kl": "KL"}
-SUFFIXES = {"png": "", "pdf": "CreationDate", "svg": "Date"}  # and where a date would stand
+FORMATS = {  # where the alt text stands, and what would hold a date
+    "png": ("Description", ""),
+    "pdf": ("Subject", "CreationDate"),
+    "svg": ("Description", "Date"),
+}
 STYLE: dict[Any, Any] = {  # matplotlib names its keys in a type of its own
     "font.size": 9,
     "axes.spines.top": False,
@@ -52,18 +57,18 @@ class Picture(Figure):
 
     alt: str = ""
 
-    def _repr_mimebundle_(self, **_: Any) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Return the picture in the formats that the notebook asks for, with the alt text."""
+    def _ipython_display_(self) -> None:
+        """Show the figure in the formats that the notebook asks for, with the alt text."""
         from IPython import get_ipython
+        from IPython.display import display
 
-        data, metadata = {}, {}
+        data, metadata = {"text/plain": repr(self)}, {}
         for mimetype, formatter in get_ipython().display_formatter.formatters.items():
-            if mimetype.startswith("image/") or mimetype == "application/pdf":
-                made = formatter(self)
-                if made is not None:
-                    data[mimetype], more = made if isinstance(made, tuple) else (made, {})
-                    metadata[mimetype] = {**more, "alt": self.alt}
-        return data, metadata
+            made = formatter(self) if "image/" in mimetype or "pdf" in mimetype else None
+            if made is not None:
+                data[mimetype], more = made if isinstance(made, tuple) else (made, {})
+                metadata[mimetype] = {**more, "alt": self.alt}
+        display(data, metadata=metadata, raw=True)
 
 
 def model_style(model: str) -> dict[str, Any]:
@@ -89,7 +94,10 @@ def image_grid(rows: Mapping[str, Tensor], width: float = 6.5) -> Picture:
             axis.grid(False)
             axis.spines[:].set_visible(False)
         figure.subplots_adjust(left=0.11, right=0.995, top=0.99, bottom=0.01, hspace=0.04)
-    figure.alt = f"{count} small images in each row. Rows from the top: {', '.join(rows)}."
+    labels = ", ".join(rows)
+    figure.alt = f"{count} small images side by side: {labels}."
+    if len(rows) > 1:
+        figure.alt = f"{len(rows)} rows of {count} small images. From the top: {labels}."
     return figure
 
 
@@ -224,8 +232,8 @@ def train_against_test(histories: Mapping[int, pd.DataFrame]) -> Picture:
             _epoch_axis(axis)
             last = history.iloc[-1]
             figure.alt += (
-                f" Batch size {batch_size} ends at {last['reconstruction']:.4f} in training and "
-                f"{last['test_nmse']:.4f} on test images."
+                f" Batch size {batch_size} ends at {last['reconstruction']:.3f} in training and "
+                f"{last['test_nmse']:.3f} on test images."
             )
         axes[0].set_ylabel("squared error / variance")
         axes[-1].legend()
@@ -290,17 +298,29 @@ def code_colours(codes: Tensor, num_embeddings: int) -> Tensor:
     return torch.nn.functional.interpolate(maps, scale_factor=4, mode="nearest")
 
 
-def save_figure(figure: Figure, folder: str | Path, name: str) -> None:
-    """Save a figure as PNG, PDF and SVG in a folder; do nothing if the folder's name is empty."""
+def save_figure(figure: Picture, folder: str | Path, name: str) -> None:
+    """Save a figure as PNG, PDF and SVG, each with its alt text in its metadata.
+
+    Args:
+        figure: what to save.
+        folder: is made; an empty name saves nothing.
+        name: of the files, without suffix.
+    """
     if not folder:
         return
     make_folder(Path(folder))
     with mpl.rc_context({"svg.hashsalt": name}):  # the same figure makes the same file
-        for suffix, dated in SUFFIXES.items():
-            metadata = {dated: None} if dated else None
+        for suffix, (described, dated) in FORMATS.items():
+            metadata = {described: figure.alt} | ({dated: None} if dated else {})
             content = BytesIO()
             figure.savefig(content, format=suffix, metadata=metadata)
             write_atomically(Path(folder) / f"{name}.{suffix}", content.getvalue())
+
+
+def alt_text(path: Path) -> str:
+    """Return the alt text of a figure that `save_figure` put at `path` (without suffix)."""
+    with Image.open(path.with_suffix(".png")) as picture:
+        return str(picture.info["Description"])
 
 
 def _by_batch_size(

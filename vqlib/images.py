@@ -28,6 +28,10 @@ PHOTOS = {  # no photograph is in both splits
     ),
     "test": ("cat", "coffee"),
 }
+ABOUT_PHOTOS = (
+    "Crops of photographs that come with scikit-image, resized to 32×32; no photograph is in both "
+    "training and test images."
+)
 PHOTO_CROPS = {"train": 12_000, "test": 2_000}
 SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".gif"}
 
@@ -41,12 +45,14 @@ class Images:
         train: uint8 (N, 3, 32, 32), channels_last; N at least 1.
         test: uint8 (M, 3, 32, 32), channels_last; M at least 1.
         limit: as `load_images` was asked for it.
+        about: a sentence on what the images are and how they were split.
     """
 
     name: str
     train: Tensor
     test: Tensor
     limit: int | None = None
+    about: str = ""
 
     def __post_init__(self) -> None:
         check_images(self.train, f"{self.name}: train")
@@ -71,6 +77,7 @@ class Images:
             "n_train": len(self.train),
             "n_test": len(self.test),
             "data_variance": self.variance,
+            "about": self.about,
         }
 
     @property
@@ -98,12 +105,12 @@ def load_images(dataset: str = "cifar10", limit: int | None = None) -> Images:
     if limit is not None and limit < 1:
         raise UserError(f"limit must be above 0, got {limit}")
     if dataset == "cifar10":
-        train, test = _cifar10()
+        (train, test), about = _cifar10(), "CIFAR-10's own training and test images."
     elif dataset == "photos":
-        train, test = _photos("train"), _photos("test")
+        train, test, about = _photos("train"), _photos("test"), ABOUT_PHOTOS
     else:
-        train, test = _folder(dataset)
-    return Images(dataset, _tensor(train[:limit]), _tensor(test[:limit]), limit)
+        train, test, about = _folder(dataset)
+    return Images(dataset, _tensor(train[:limit]), _tensor(test[:limit]), limit, about)
 
 
 def resolve_dataset(dataset: str, tell: Callable[[str], None] = print) -> str:
@@ -244,7 +251,8 @@ def _photos(split: str) -> np.ndarray:
     return crops
 
 
-def _folder(dataset: str) -> tuple[np.ndarray, np.ndarray]:
+def _folder(dataset: str) -> tuple[np.ndarray, np.ndarray, str]:
+    """Return the training and the test pictures of a folder, and a sentence about them."""
     try:
         root = Path(dataset).expanduser()
         found = root.is_dir()
@@ -260,14 +268,16 @@ def _folder(dataset: str) -> tuple[np.ndarray, np.ndarray]:
         raise UserError(f"{root} has a folder {given[0]}, but not both train and test")
     if given:
         train, test = (_find_pictures(splits[split]) for split in given)
-        pixels = _read_pictures(root, train + test)
-        return pixels[: len(train)], pixels[len(train) :]
+        pixels, about = _read_pictures(root, train + test)
+        about += " The split is that of the folders train and test."
+        return pixels[: len(train)], pixels[len(train) :], about
     pictures = _find_pictures(root)
     if len(pictures) < 2:
         raise UserError(f"{root} holds one picture: training and testing need at least two")
-    pixels = _read_pictures(root, pictures)
+    pixels, about = _read_pictures(root, pictures)
     is_test = np.arange(len(pixels)) % round(1 / TEST_SHARE) == 1
-    return pixels[~is_test], pixels[is_test]
+    about += " In order of their paths, every tenth picture is a test image."
+    return pixels[~is_test], pixels[is_test], about
 
 
 def _find_pictures(folder: Path) -> list[Path]:
@@ -288,10 +298,13 @@ def _find_pictures(folder: Path) -> list[Path]:
     return found
 
 
-def _read_pictures(folder: Path, paths: list[Path]) -> np.ndarray:
+def _read_pictures(folder: Path, paths: list[Path]) -> tuple[np.ndarray, str]:
+    """Return the pixels (N, 32, 32, 3) of pictures of one size, and a sentence about them."""
     size = _read_picture(paths[0]).size
+    about = f"Pictures of {size[0]}×{size[1]} pixels"
     if size != (SIZE, SIZE):
-        print(f"{folder}: pictures of {size[0]}×{size[1]}, centre-cropped and resized to 32×32")
+        about += ", centre-cropped and resized to 32×32"
+        print(f"{folder}: {about[0].lower()}{about[1:]}")
     pictures = np.empty((len(paths), SIZE, SIZE, 3), np.uint8)
     for pixels, path in zip(pictures, paths, strict=True):
         picture = _read_picture(path)
@@ -301,7 +314,7 @@ def _read_pictures(folder: Path, paths: list[Path]) -> np.ndarray:
                 f"{path.name} is {picture.size[0]}×{picture.size[1]}. Make them all of one size."
             )
         pixels[:] = np.asarray(ImageOps.fit(picture, (SIZE, SIZE), Image.Resampling.BOX))
-    return pictures
+    return pictures, f"{about}."
 
 
 def _read_picture(path: Path) -> Image.Image:

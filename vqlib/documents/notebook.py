@@ -32,6 +32,29 @@ def parameter_names(path: Path) -> tuple[str, ...]:
     return tuple(_inspect(path))
 
 
+def typed_parameters(source: Path, parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """Return parameters converted to the types that a notebook gives them.
+
+    Args:
+        source: a notebook with a cell tagged `parameters`.
+        parameters: values by name; see `run_notebook`.
+
+    Raises:
+        UserError: if the notebook lacks a parameter or a value has the wrong type.
+    """
+    known = _inspect(source)
+    for name in parameters:
+        if name not in known:
+            raise UserError(f"{source.name} has no parameter {name!r}; it has {', '.join(known)}")
+    try:
+        return {
+            name: typed(name, value, _kind(known[name])) if _kind(known[name]) else value
+            for name, value in parameters.items()
+        }
+    except UserError as error:
+        raise UserError(f"{source.name}: {error}") from None
+
+
 def run_notebook(
     source: Path, output: Path, parameters: Mapping[str, Any], timeout: int | None = None
 ) -> None:
@@ -57,7 +80,7 @@ def run_notebook(
         raise UserError(f"{output} would overwrite the notebook {source}: choose another output")
     if timeout is not None and timeout <= 0:
         raise UserError(f"timeout must be above 0 seconds, got {timeout}")
-    values = _typed_parameters(source, parameters)
+    values = typed_parameters(source, parameters)
     make_folder(output.parent)
     problem = _execute(source, failed, values, timeout) or _not_run(_read(failed))
     if problem:
@@ -107,21 +130,6 @@ def _last_cell(notebook: Path, parameters: Mapping[str, Any]) -> str:
 def _number(index: int, parameters: Mapping[str, Any]) -> int:
     """Return a cell's number in the source, from 1; papermill adds a cell for parameters."""
     return index if parameters else index + 1
-
-
-def _typed_parameters(source: Path, parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """Return parameters in the types that the notebook gives them, or refuse them."""
-    known = _inspect(source)
-    for name in parameters:
-        if name not in known:
-            raise UserError(f"{source.name} has no parameter {name!r}; it has {', '.join(known)}")
-    try:
-        return {
-            name: typed(name, value, _kind(known[name])) if _kind(known[name]) else value
-            for name, value in parameters.items()
-        }
-    except UserError as error:
-        raise UserError(f"{source.name}: {error}") from None
 
 
 def _kind(parameter: Mapping[str, str]) -> Any:

@@ -13,9 +13,12 @@ from .tables import final_losses as final_losses
 from .tables import longer_table as longer_table
 from .tables import precision_table as precision_table
 from .tables import protocol_table as protocol_table
+from .tables import settings_table as settings_table
 from .tables import start_table as start_table
 from .tables import stated_protocol_row as stated_protocol_row
+from .words import data_title as data_title
 from .words import figure as figure
+from .words import listed as listed
 from .words import say as say
 from .words import span as span
 from .words import table as table

@@ -112,11 +112,13 @@ class Findings:
 
     @cached_property
     def codebook(self) -> pd.DataFrame:
-        """`codes_used` and `perplexity` after the last epoch, by batch size."""
-        ends = {
-            size: h.iloc[-1][["codes_used", "perplexity"]] for size, h in self.histories.items()
-        }
-        return pd.DataFrame(ends).T
+        """`codes_used` and `perplexity` of the VQ-VAE on test images, by batch size."""
+        ends = [
+            {"batch_size": run.config.batch_size} | run.evaluation
+            for run in self.runs
+            if run.config.model == "vqvae"
+        ]
+        return pd.DataFrame(ends).groupby("batch_size")[["codes_used", "perplexity"]].mean()
 
     @cached_property
     def equal_steps(self) -> pd.DataFrame:
@@ -160,20 +162,20 @@ def load_findings(results: Path = SHIPPED) -> Findings:
     return Findings(summary, load_runs(results, summary))
 
 
-def seed_histories(runs: list[Run]) -> dict[int, list[pd.DataFrame]]:
-    """Return the VQ-VAE's histories by batch size, one of each seed."""
+def seed_histories(runs: list[Run], model: str = "vqvae") -> dict[int, list[pd.DataFrame]]:
+    """Return a model's histories by batch size, one of each seed."""
     histories: dict[int, list[pd.DataFrame]] = {}
     for run in runs:
-        if run.config.model == "vqvae":
+        if run.config.model == model:
             histories.setdefault(run.config.batch_size, []).append(run.history)
     return histories
 
 
-def mean_histories(runs: list[Run]) -> dict[int, pd.DataFrame]:
-    """Return the VQ-VAE's histories by batch size; the mean of each epoch if there are seeds."""
+def mean_histories(runs: list[Run], model: str = "vqvae") -> dict[int, pd.DataFrame]:
+    """Return a model's histories by batch size; the mean of each epoch if there are seeds."""
     return {
         batch_size: pd.concat(histories).groupby("epoch", as_index=False).mean()
-        for batch_size, histories in seed_histories(runs).items()
+        for batch_size, histories in seed_histories(runs, model).items()
     }
 
 

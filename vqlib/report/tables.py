@@ -1,9 +1,13 @@
 """Tables of results as text, ready to show."""
 
+from dataclasses import fields
+from typing import Any
+
 import pandas as pd
 
+from vqlib.config import TrainConfig
 from vqlib.evaluation import METRICS
-from vqlib.models import MODELS
+from vqlib.models import MODELS, settings
 from vqlib.report import claims
 from vqlib.report.words import number
 from vqlib.runs import Run
@@ -27,9 +31,24 @@ def comparison_table(summary: pd.DataFrame) -> pd.DataFrame:
     return _means(summary, ["model", "batch_size"], ["bits", *metrics]).set_index("Model")
 
 
-def final_losses(summary: pd.DataFrame) -> pd.DataFrame:
-    """Return the VQ-VAE's last training losses and its test error by batch size."""
-    return _losses(summary[summary["model"] == "vqvae"], ["batch_size"])
+def final_losses(summary: pd.DataFrame, model: str = "vqvae") -> pd.DataFrame:
+    """Return a model's last training losses and its test error by batch size."""
+    return _losses(summary[summary["model"] == model], ["batch_size"])
+
+
+def settings_table(runs: list[Run]) -> pd.DataFrame:
+    """Return each model's settings; a setting that differs between its runs lists its values."""
+    titles = {run.config.model: MODELS[run.config.model].title for run in runs}
+    table = {}
+    for field in fields(TrainConfig):
+        used = {m: not _is_own(field.name) or field.name in settings(m) for m in titles}
+        values = {
+            title: _several(runs, model, field.name) if used[model] else "–"
+            for model, title in titles.items()
+        }
+        if field.name not in ("model", "dataset") and any(used.values()):
+            table[field.name] = values
+    return pd.DataFrame.from_dict(table, orient="index").rename_axis("Setting")
 
 
 def precision_table(summary: pd.DataFrame) -> pd.DataFrame:
@@ -105,6 +124,22 @@ def start_table(summary: pd.DataFrame, normal: pd.DataFrame) -> pd.DataFrame:
         rows.append([batch_size, "original report", *(f"about {x:.3f}" for x in theirs), "–"])
     columns = ["Batch size", "Start of the codebook", *headings.values()]
     return pd.DataFrame(rows, columns=columns).set_index("Batch size")
+
+
+def _is_own(name: str) -> bool:
+    """Return whether a setting is one of some models only."""
+    return any(name in settings(model) for model in MODELS)
+
+
+def _several(runs: list[Run], model: str, name: str) -> str:
+    values = {getattr(run.config, name) for run in runs if run.config.model == model}
+    return ", ".join(
+        "all" if value is None else str(value) for value in sorted(values, key=_none_last)
+    )
+
+
+def _none_last(value: Any) -> tuple[bool, Any]:
+    return value is None, value
 
 
 def _with_commitment(losses: pd.DataFrame) -> pd.DataFrame:

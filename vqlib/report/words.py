@@ -7,6 +7,8 @@ from pathlib import Path
 import pandas as pd
 from IPython.display import Markdown
 
+from vqlib.figures import alt_text
+
 NOT_BORNE_OUT = "Not borne out by these runs:"
 
 
@@ -20,19 +22,18 @@ def say(text: str, holds: bool = True) -> Markdown:
     return Markdown(text if holds else f"> **{NOT_BORNE_OUT}** {text}")
 
 
-def figure(path: Path, caption: str, label: str, alt: str) -> Markdown:
+def figure(path: Path, caption: str, label: str) -> Markdown:
     """Return the figure that `save_figure` put at `path` (without suffix), as Markdown.
 
-    The output itself holds the picture, so that the notebook can be moved.
+    The output itself holds the picture and its alt text, so that the notebook can be moved.
 
     Args:
         path: of the picture; the SVG is taken.
         caption: printed below it.
         label: to refer to it, such as `fig-loss`.
-        alt: what it shows, for readers who cannot see it.
     """
     picture = b64encode(path.with_suffix(".svg").read_bytes()).decode()
-    quoted = alt.replace('"', "'")
+    quoted = alt_text(path).replace('"', "'")
     return Markdown(f'![{caption}](data:image/svg+xml;base64,{picture}){{#{label} alt="{quoted}"}}')
 
 
@@ -73,3 +74,9 @@ def listed(values: list[object]) -> str:
     """Return values as a text: `a, b and c`."""
     words = [str(value) for value in values]
     return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
+
+
+def data_title(dataset: str) -> str:
+    """Return a data set's name for titles and captions; a folder is shown as code."""
+    titles = {"cifar10": "CIFAR-10", "photos": "photographs from scikit-image"}
+    return titles.get(dataset, f"`{Path(dataset).name}`")

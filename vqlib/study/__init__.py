@@ -1,4 +1,4 @@
-"""A study: what a preset is, how it runs, and what it gives."""
+"""A study: what a preset asks for, how it runs, and the summary of its results."""
 
 import lazy_loader
 

@@ -1,9 +1,8 @@
-from .run import NOTEBOOKS as NOTEBOOKS
-from .run import SUMMARY_COLUMNS as SUMMARY_COLUMNS
-from .run import Study as Study
-from .run import load_runs as load_runs
-from .run import load_study as load_study
-from .run import load_summary as load_summary
+from .presets import Study as Study
+from .presets import load_study as load_study
 from .run import run_study as run_study
-from .run import summarise as summarise
-from .run import write_summary as write_summary
+from .summary import SUMMARY_COLUMNS as SUMMARY_COLUMNS
+from .summary import load_runs as load_runs
+from .summary import load_summary as load_summary
+from .summary import summarise as summarise
+from .summary import write_summary as write_summary

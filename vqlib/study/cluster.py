@@ -1,32 +1,41 @@
-"""A study's runs on a SLURM cluster: what each asks for, and how Snakemake is told to go there."""
+"""A study on a SLURM cluster: what each run asks for, and how Snakemake submits it."""
 
 import importlib.util
 import re
 import shutil
 import subprocess
 from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 from vqlib.config import typed
 from vqlib.errors import UserError
-from vqlib.paths import ROOT
 
 EXECUTORS = ("local", "slurm")
 PLUGIN = "snakemake_executor_plugin_slurm"
-_ENDED = re.compile(
-    r"message: SLURM.job .* status is: '(\w+)'(?s:.*?)output: notebooks/(.+)\.ipynb"
-)
-_REFUSED = re.compile(r"The error message was '(.*)'\.(?s:.*?)output: notebooks/(.+)\.ipynb")
+# What SLURM did to a job stands only in the text of Snakemake's messages.
+_ENDED = re.compile(r"message: SLURM.job .* status is: '(\w+)'(?s:.*?)output: notebooks/(.+)\.\w+")
+_REFUSED = re.compile(r"The error message was '(.*)'\.(?s:.*?)output: notebooks/(.+)\.\w+")
 
 
 @dataclass(frozen=True)
 class Job:
-    """What one training run asks for; on the machine itself only its cores count."""
+    """What a training run asks of a cluster. Without a cluster only its cores count.
+
+    Attributes:
+        cores: CPU cores, one thread each.
+        memory: in MB.
+        minutes: after these the cluster stops the job, and a second job resumes the run.
+        gpus: how many.
+
+    Raises:
+        UserError: if a value makes no sense.
+    """
 
     cores: int = 1
-    memory: int = 4000  # MB
-    minutes: int = 360  # after which the cluster stops it, and it goes on as a second job
+    memory: int = 4000
+    minutes: int = 360
     gpus: int = 0
 
     def __post_init__(self) -> None:
@@ -39,17 +48,18 @@ class Job:
 
     @classmethod
     def from_dict(cls, values: Any) -> "Job":
-        """The job that a preset asks for; an unknown name is an error."""
+        """Build a job from names and values; an unknown name is a `UserError`."""
         known = [field.name for field in fields(cls)]
         if not isinstance(values, dict) or not set(values) <= set(known):
-            raise UserError(f"job must give some of {', '.join(known)}, got {values!r}")
+            raise UserError(f"job may give {', '.join(known)} only, got {values!r}")
         return cls(**values)
 
 
 class Slurm:
-    """The cluster that this machine can submit jobs to.
+    """A SLURM cluster that this machine can submit jobs to.
 
-    Raises `UserError` where it can submit none.
+    Raises:
+        UserError: if Snakemake's plugin or SLURM's `sbatch` is missing.
     """
 
     def __init__(self) -> None:
@@ -59,21 +69,25 @@ class Slurm:
                 '.venv/bin/pip install --editable ".[slurm]"'
             )
         if shutil.which("sbatch") is None:
-            raise UserError("there is no sbatch here: jobs are submitted from a cluster's machine")
+            raise UserError("sbatch was not found: run this on a machine that can submit jobs")
         self.prefix = f"vqlib_{uuid4().hex[:8]}"
 
-    def options(self) -> list[str]:
-        """Snakemake's options for it, but for those in `profiles/slurm/config.yaml`."""
+    def options(self, root: Path) -> list[str]:
+        """Return Snakemake's options for it; most stand in `profiles/slurm/config.yaml`.
+
+        Args:
+            root: the project's folder.
+        """
         accounting = subprocess.run(["sacct", "--noheader"], capture_output=True, check=False)
         return [
-            *("--workflow-profile", str(ROOT / "profiles" / "slurm")),
+            *("--workflow-profile", str(root / "profiles" / "slurm")),
             *("--slurm-jobname-prefix", self.prefix),
-            *("--quiet", "progress"),  # the log is to say which job failed, and how
+            *("--quiet", "progress"),  # so that the log says which job failed, and how
             *(["--slurm-status-command", "squeue"] if accounting.returncode else []),
         ]
 
     def cancel(self) -> None:
-        """Cancels what is left of this study's jobs: Snakemake knows only some of them."""
+        """Cancel what is left of this study's jobs, of which Snakemake knows only some."""
         queue = subprocess.run(
             ["squeue", "--me", "--noheader", "--format", "%i %j"],
             capture_output=True,
@@ -86,12 +100,14 @@ class Slurm:
 
 
 def lost_jobs(log: str) -> dict[str, str]:
-    """The runs that no notebook can say anything of, by name: what became of their last jobs.
+    """Return the runs whose last job SLURM refused or ended, with what became of it.
+
+    The logs of such runs have no error message. A run whose job failed by itself is left out.
 
     Args:
-        log: Snakemake's.
+        log: the text of Snakemake's log.
     """
-    refused = {run: f"its job was not taken: {said}" for said, run in _REFUSED.findall(log)}
-    states = {run: state for state, run in _ENDED.findall(log)}  # the later of two tries
-    ended = {run: f"its job was ended: {state}" for run, state in states.items()}
-    return refused | {run: said for run, said in ended.items() if states[run] != "FAILED"}
+    refused = {run: f"SLURM refused its job: {error}" for error, run in _REFUSED.findall(log)}
+    states = {run: state for state, run in _ENDED.findall(log)}  # the last of several jobs
+    ended = {run: f"SLURM ended its job: {state}" for run, state in states.items()}
+    return refused | {run: what for run, what in ended.items() if states[run] != "FAILED"}

@@ -1,405 +1,92 @@
-"""A study: a preset's training runs, their summary, and the command that runs them all."""
+"""The command that runs a study: what it does before, during and after Snakemake."""
 
-import itertools
-import math
 import os
 import shutil
 import signal
 import subprocess
 import sys
-from collections import Counter
+import time
 from contextlib import suppress
-from dataclasses import dataclass, field, fields
-from numbers import Number
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-import pandas as pd
-import yaml
+import psutil
 
-from vqlib.config import TrainConfig
-from vqlib.documents.notebook import parameter_names
 from vqlib.errors import UserError
-from vqlib.images import load_images, resolve_dataset
-from vqlib.paths import ROOT, SHIPPED, shown
-from vqlib.runs import (
-    SUMMED,
-    Run,
-    collapse_warning,
-    find_runs,
-    has_weights,
-    is_finished,
-    load_run,
-    read_config,
-)
-from vqlib.study.cluster import EXECUTORS, Job, Slurm, lost_jobs
+from vqlib.images import load_images
+from vqlib.paths import ROOT, shown
+from vqlib.runs import SUMMED, collapse_warning, is_finished, load_run, read_config
+from vqlib.study.cluster import EXECUTORS, Slurm, lost_jobs
+from vqlib.study.presets import FULL, Study, load_study
 from vqlib.study.status import watch
+from vqlib.study.summary import is_current
 from vqlib.system.checkpoint import remove_state
-from vqlib.system.files import sole_writer, write_atomically
+from vqlib.system.files import make_folder, sole_writer, write_atomically
 
-GRID = {"model": "models", "batch_size": "batch_sizes", "seed": "seeds"}
-VARIED = ("batch_size", "seed", "precision")  # from run to run of one model in a study
-SHARED = ("dataset", "epochs", "learning_rate", "limit", "data_md5")  # by all its runs
-MEASURED = (
-    *("train_loss", "train_reconstruction_loss", "test_mse", "test_nmse", "test_psnr", "test_ssim"),
-    *("bits", "steps", "seconds", "batch_size", "epochs", "learning_rate", "n_train", "n_test"),
-)
-NOTEBOOKS = {
-    "vae": ROOT / "notebooks" / "01_vae_baseline.ipynb",
-    "vqvae": ROOT / "notebooks" / "02_vqvae.ipynb",
-}
-CODES_PER_IMAGE = 8 * 8
 STOPS = (signal.SIGINT, signal.SIGTERM)
-PATIENCE = 10.0  # seconds for a study to stop when asked
-SUMMARY_COLUMNS = (
-    *("model", "batch_size", "seed", "epochs", "steps", "precision", "device", "train_loss"),
-    *("train_reconstruction_loss", "test_mse", "test_nmse", "test_psnr", "test_ssim"),
-    *("perplexity", "seconds", "bits", "run", "dataset", "n_train", "n_test", "learning_rate"),
-)
-
-
-@dataclass(frozen=True)
-class Study:
-    """A preset's name, the runs that it asks for, and what each of them asks of a cluster."""
-
-    name: str
-    configs: list[TrainConfig]
-    job: Job = field(default_factory=Job)
-
-    @property
-    def folder(self) -> Path:
-        """Where its runs, executed notebooks, logs and summary go."""
-        return ROOT / "results" / self.name
-
-    @property
-    def report(self) -> Path:
-        """The report PDF; that of the full study is the project's own."""
-        folder = ROOT / "report" if self.name == "paper" else self.folder
-        return folder / "report.pdf"
-
-    @property
-    def figures(self) -> Path:
-        """The folder of its figures; those of the full study are the project's own."""
-        return ROOT / "figures" if self.name == "paper" else self.folder / "figures"
-
-    @property
-    def run_names(self) -> list[str]:
-        """Names of its run folders."""
-        return [config.run_name for config in self.configs]
-
-    @property
-    def notebooks(self) -> list[str]:
-        """Names of the runs whose notebook can show them: all that need not do without weights."""
-        folders = [self.folder / name for name in self.run_names]
-        return [f.name for f in folders if has_weights(f) or not is_finished(f)]
-
-    def arguments(self, run_name: str) -> dict[str, Any]:
-        """The parameters with which the run's notebook trains just this run."""
-        config = next(c for c in self.configs if c.run_name == run_name).to_dict()
-        names = parameter_names(NOTEBOOKS[config["model"]])
-        wanted = {name: config[name] for name in names if name in config}
-        return {name: v for name, v in wanted.items() if v is not None} | {
-            "results": str(self.folder)
-        }
-
-
-def load_study(preset: str, dataset: str | None = None) -> Study:
-    """Reads `presets/<preset>.yaml` and checks every value before anything runs.
-
-    Args:
-        preset: the preset's name.
-        dataset: instead of the preset's own.
-
-    Raises:
-        UserError: for an unknown preset or parameter, or a value that makes no sense.
-    """
-    known = {p.stem: p for p in sorted((ROOT / "presets").glob("*.yaml")) if p.is_file()}
-    if preset not in known:
-        raise UserError(f"unknown preset {preset!r}: choose one of {', '.join(known)}")
-    path = known[preset]
-    try:
-        values = yaml.safe_load(path.read_text())
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        problem = " ".join(str(error).split())
-        raise UserError(f"{path} is not valid YAML: {problem}") from None
-    if not isinstance(values, dict):
-        raise UserError(f"{path} must hold names and values")
-    also = values.pop("also", [])
-    job = _job(path, values.pop("job", {}))
-    lists = {name: values.pop(name, None) for name in GRID.values()}
-    for name, value in lists.items():
-        if not isinstance(value, list) or not value:
-            raise UserError(f"{path}: {name} must be a list such as [1, 2]")
-    for name, grid in GRID.items():
-        if name in values:
-            raise UserError(f"{path}: {name} is given by the list {grid}")
-    if set(lists["models"]) < set(NOTEBOOKS):
-        wanted = ", ".join(NOTEBOOKS)
-        raise UserError(f"{path}: models must be [{wanted}]: the report compares them")
-    values["dataset"] = resolve_dataset(dataset or values.get("dataset", "cifar10"))
-    varied = [dict(zip(GRID, each, strict=True)) for each in itertools.product(*lists.values())]
-    configs = [_config(path, values, each) for each in [*varied, *_check_also(path, also)]]
-    _check_parameters_known(path, values, {config.model for config in configs})
-    for name, count in Counter(config.run_name for config in configs).items():
-        if count > 1:
-            raise UserError(f"{path}: {name} is asked for {count} times")
-    return Study(preset, configs, job)
-
-
-def summarise(runs: list[Run]) -> pd.DataFrame:
-    """A row a run; train figures are the last epoch's, test figures of the stored weights.
-
-    Raises:
-        UserError: where the runs are not of one study, or a run lacks a figure or has one that is
-            not finite.
-    """
-    _check_one_study(runs)
-    rows = []
-    for run in runs:
-        last = run.history.iloc[-1]
-        row = {
-            **run.config.to_dict(),
-            **run.environment,
-            **run.evaluation,
-            "steps": int(last["steps"]),
-            "train_loss": last["loss"],
-            "train_reconstruction_loss": last["reconstruction"],
-            "bits": _bits(run),
-            "seconds": round(run.history["seconds"].sum(), 1),
-            "run": run.folder.name,
-        }
-        for column in SUMMARY_COLUMNS:
-            value = row.get(column, math.nan)
-            if isinstance(value, float) and not math.isfinite(value):
-                raise UserError(f"{run.folder} is damaged: {column} is missing or not finite")
-        rows.append({column: row[column] for column in SUMMARY_COLUMNS})
-    return pd.DataFrame(rows, columns=list(SUMMARY_COLUMNS))
-
-
-def _check_one_study(runs: list[Run]) -> None:
-    """Refuses runs that no figure should mix: they differ in more than a study varies."""
-    own = {field.name for field in fields(TrainConfig)} - {"model", *VARIED}
-    first: dict[str, Run] = {}
-    for run in runs:
-        same_model = first.setdefault(run.config.model, run)
-        for other, names in ((runs[0], SHARED), (same_model, sorted(own))):
-            a, b = _settings(other), _settings(run)
-            if differing := [
-                f"{name} {a[name]} and {b[name]}" for name in names if a[name] != b[name]
-            ]:
-                raise UserError(
-                    f"{run.folder.parent} mixes runs that cannot be compared: "
-                    f"{other.folder.name} and {run.folder.name} have {', '.join(differing)}"
-                )
-
-
-def _settings(run: Run) -> dict[str, Any]:
-    return {**run.config.to_dict(), "data_md5": run.environment.get("data_md5")}
-
-
-def _bits(run: Run) -> float:
-    """Bits an image: of the VQ-VAE's codes at equal length; of the VAE, its last epoch's KL."""
-    if run.config.model == "vqvae":
-        return CODES_PER_IMAGE * math.log2(run.config.num_embeddings)
-    return run.history["kl"].iloc[-1] / math.log(2)
-
-
-def load_summary(results: str | Path) -> pd.DataFrame:
-    """`summary.csv` of a study's folder; for any other folder of runs, their summary made now."""
-    folder = Path(results)
-    if (folder / "summary.csv").is_file():
-        return _read_summary(folder / "summary.csv")
-    runs = find_runs(folder) if folder.is_dir() else []
-    begun = {path.parent for path in folder.glob("*/config.json")} - {run.folder for run in runs}
-    if runs and begun:
-        print(
-            f"{shown(folder)}: not finished, left out: {', '.join(sorted(p.name for p in begun))}"
-        )
-    if not runs:
-        raise UserError(f"{folder} holds no finished runs: train some, or run `make report`")
-    return summarise(runs)
-
-
-def load_runs(results: str | Path, summary: pd.DataFrame) -> list[Run]:
-    """The runs of a summary, in its order; says so where the summary has other figures than they.
-
-    Raises:
-        UserError: where a run is not there, or the runs are not of one study.
-    """
-    runs = [load_run(Path(results) / name) for name in summary["run"]]
-    now = summarise(runs)
-    differing = [
-        f"{column} of {name} is {there} in the summary and {here} in the run"
-        for column in SUMMARY_COLUMNS
-        for name, there, here in zip(now["run"], summary[column], now[column], strict=True)
-        if not _same(there, here)
-    ]
-    if differing:
-        path = shown(Path(results) / "summary.csv")
-        print(f"{path} does not fit its runs: {'; '.join(differing)}. Run the study again.")
-    return runs
-
-
-def _same(a: object, b: object) -> bool:
-    """Whether two values of a summary are the same, but for how a number is written."""
-    if not (isinstance(a, Number) and isinstance(b, Number)):
-        return a == b
-    return math.isclose(a, b, rel_tol=1e-9) or (math.isnan(a) and math.isnan(b))
-
-
-def write_summary(study: Study) -> None:
-    """Gathers the study's own runs into its `summary.csv`."""
-    write_atomically(study.folder / "summary.csv", _summary(study))
-
-
-def _summary(study: Study) -> bytes:
-    runs = [load_run(study.folder / name) for name in study.run_names]
-    for run, config in zip(runs, study.configs, strict=True):
-        if run.config != config:
-            raise UserError(
-                f"{run.folder} is not the run that the preset asks for: delete it to have that "
-                "one trained"
-            )
-    return summarise(runs).to_csv(index=False).encode()
-
-
-def _read_summary(path: Path) -> pd.DataFrame:
-    try:
-        summary = pd.read_csv(path)
-        if missing := [column for column in SUMMARY_COLUMNS if column not in summary]:
-            raise UserError(
-                f"{path} is damaged: {', '.join(missing)} missing. Run the study again."
-            )
-        whole = np.isfinite(summary[list(MEASURED)].to_numpy(float)).all()
-        whole &= summary.drop(columns="perplexity").notna().all(axis=None)  # a VAE has none
-        whole &= not summary["run"].duplicated().any()
-    except (OSError, ValueError) as error:  # pandas' own are ValueErrors
-        problem = " ".join(str(error).split())
-        raise UserError(f"{path} cannot be read: {problem}. Run the study again.") from None
-    if summary.empty or not whole:
-        problem = "a run stands in it twice, or not all figures are numbers"
-        raise UserError(f"{path} is damaged: {problem}. Run the study again.")
-    return summary
+PATIENCE = 10.0  # seconds that processes have to end, each time they are told to
 
 
 def run_study(
-    preset: str, keep_going: bool = False, retrain: bool = False, executor: str = "local"
+    preset: str,
+    keep_going: bool = False,
+    retrain: bool = False,
+    executor: str = "local",
+    root: Path = ROOT,
 ) -> None:
-    """Runs a preset with Snakemake, shows how far it is, and names the report.
+    """Run a preset with Snakemake, show its progress, and name the report.
 
     Args:
         preset: the preset's name.
-        keep_going: whether the rest goes on where a notebook fails; on a cluster it always does.
-        retrain: whether the preset's runs are deleted first.
-        executor: `local`, on all cores of this machine, or `slurm`, each run a job of its own.
+        keep_going: go on with the other runs if one fails; on a cluster they always go on.
+        retrain: delete the preset's runs first.
+        executor: `local`, on all cores of this machine, or `slurm`, with a job for each run.
+        root: the project's folder.
 
     Raises:
-        UserError: before anything runs, where the preset or the data is wrong or there is no
-            such executor; afterwards, where a notebook failed, with its name, cell and message.
+        UserError: before anything runs, if the preset, the data or the executor cannot be used;
+            later, if a run or a notebook failed. The message has the error of each.
     """
     if executor not in EXECUTORS:
         raise UserError(f"unknown executor {executor!r}: choose one of {', '.join(EXECUTORS)}")
-    study = load_study(preset)
+    study = load_study(preset, root=root)
     cluster = Slurm() if executor == "slurm" else None
     with sole_writer(study.folder):
-        _run_alone(study, keep_going, retrain, cluster)
-    for run in (load_run(study.folder / name) for name in study.run_names):
+        waiting = _prepare(study, retrain)
+        command = _snakemake(study, keep_going, bool(waiting))
+        _execute(study, waiting, command, cluster)
+    for run in map(load_run, study.run_folders):
         if warning := collapse_warning(run.config, run.history):
             print(warning)
-    print(f"results: {study.folder / 'summary.csv'}")
+    print(f"results: {study.summary}")
     print(f"figures: {study.figures}")
     print(f"report:  {study.report}")
 
 
-def _run_alone(study: Study, keep_going: bool, retrain: bool, cluster: Slurm | None) -> None:
-    dataset = study.configs[0].dataset
+def _prepare(study: Study, retrain: bool) -> list[str]:
+    """Check data and folders, and remove what is out of date; return the runs to train."""
     if not retrain:
         _take_shipped(study)
-    waiting = [n for n in study.run_names if retrain or not is_finished(study.folder / n)]
+    waiting = [f.name for f in study.run_folders if retrain or not is_finished(f)]
+    dataset = study.configs[0].dataset
     if waiting:
-        load_images(dataset, limit=1)  # data that cannot be used are told before anything runs
+        load_images(dataset, limit=1)  # refuses data that cannot be used
         _check_free(study, waiting)
     if retrain:
-        for name in study.run_names:
-            _remove_run(study.folder / name)
-    if not waiting and not _is_current(study):
-        _remove_results(study)
-    _prepare(study, waiting)
-    print(
-        f"study {study.name}: {len(study.configs)} runs on {dataset}, "
-        f"{len(study.configs) - len(waiting)} of them finished already"
-    )
-    if study.folder == SHIPPED and len(waiting) < len(study.configs):
-        print("they are used as shipped, or as trained here since; RETRAIN=1 trains them anew")
-    log = study.folder / "logs" / "snakemake.log"
-    with open(log, "w") as output:
-        process = subprocess.Popen(
-            _snakemake(study, keep_going, bool(waiting), cluster.options() if cluster else []),
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            cwd=ROOT,
-            start_new_session=True,
-        )
-    try:
-        watch(process, study.folder, waiting)
-    finally:  # an interrupted study leaves no training behind
-        _stop(process)
-        if cluster:
-            cluster.cancel()
-    if process.returncode:
-        raise UserError(_failures(study, log))
-    missing = [name for name in study.run_names if not is_finished(study.folder / name)]
-    if missing:
-        raise UserError(f"study {study.name}: not trained: {', '.join(missing)} ({log} says more)")
-
-
-def _stop(process: subprocess.Popen) -> None:
-    """Ends a running process and its group: they are asked, told, and what is left is killed."""
-    if process.poll() is not None:
-        return
-    # A second signal to this process would leave the stopping half done.
-    before = {number: signal.signal(number, signal.SIG_IGN) for number in STOPS}
-    for number in (*STOPS, signal.SIGKILL):
-        with suppress(ProcessLookupError, subprocess.TimeoutExpired):
-            os.killpg(process.pid, number)
-            process.wait(PATIENCE)
-    for number, handler in before.items():
-        signal.signal(number, handler)
-
-
-def _check_free(study: Study, waiting: list[str]) -> None:
-    """No run that is to be trained may be in another process's hands."""
-    for folder in (study.folder / name for name in waiting):
-        if folder.is_dir():
-            with sole_writer(folder):
-                pass
-
-
-def _snakemake(study: Study, keep_going: bool, anew: bool, where: list[str]) -> list[str]:
-    """The command; the study's folder is locked already, so that a killed one locks nobody out.
-
-    Args:
-        study: which.
-        keep_going: whether the rest goes on where a notebook fails.
-        anew: whether there is something to train, and so summary, figures and report to be made
-            again; Snakemake would be content with old ones.
-        where: options that send the runs elsewhere.
-    """
-    return [
-        *(sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"), "--quiet"),
-        *("--cores", "all", "--nolock", "--rerun-incomplete"),
-        *(["--keep-going"] if keep_going else []),
-        *(["--forcerun", "summary"] if anew else []),
-        *where,
-        *("--config", f"preset={study.name}", f"dataset={study.configs[0].dataset}"),
-    ]
+        for folder in study.run_folders:
+            _remove_run(folder)
+    _make_folders(study)
+    _remove_stale(study, waiting)
+    finished = len(study.configs) - len(waiting)
+    print(f"study {study.name} on {dataset}: {finished} of {len(study.configs)} runs are finished")
+    if study.name == FULL and finished:
+        print("finished runs are used as they are; RETRAIN=1 trains them again")
+    return waiting
 
 
 def _take_shipped(study: Study) -> None:
-    """Copies the runs that are shipped with the project and that this study asks for too."""
-    for config in study.configs:
-        shipped, own = SHIPPED / config.run_name, study.folder / config.run_name
+    """Copy the runs that the study asks for and that the project ships."""
+    for config, own in zip(study.configs, study.run_folders, strict=True):
+        shipped = study.shipped / config.run_name
         wanted = own != shipped and is_finished(shipped) and not is_finished(own)
         if wanted and read_config(shipped) == config:
             print(f"{config.run_name}: finished, copied from {shown(shipped)}")
@@ -410,8 +97,16 @@ def _take_shipped(study: Study) -> None:
                 remove_state(own / "resume.pt")
 
 
+def _check_free(study: Study, waiting: list[str]) -> None:
+    """Refuse to train runs that another process is training."""
+    for folder in (study.folder / name for name in waiting):
+        if folder.is_dir():
+            with sole_writer(folder):
+                pass
+
+
 def _remove_run(folder: Path) -> None:
-    """Removes a run that no process is writing."""
+    """Remove a run that no process is writing."""
     with sole_writer(folder):
         try:
             shutil.rmtree(folder)
@@ -419,91 +114,146 @@ def _remove_run(folder: Path) -> None:
             raise UserError(f"{folder} cannot be removed: {error.strerror}") from None
 
 
-def _remove_results(study: Study) -> None:
-    """Removes what was made of the runs as they were."""
-    for path in (study.folder / "summary.csv", study.report):
-        path.unlink(missing_ok=True)
-
-
-def _is_current(study: Study) -> bool:
-    """Whether the summary is there and says what the runs say now."""
-    path = study.folder / "summary.csv"
-    return path.is_file() and path.read_bytes() == _summary(study)
-
-
-def _prepare(study: Study, waiting: list[str]) -> None:
-    """Makes the folders, and removes what stands for runs that are still to be trained."""
-    try:
-        shutil.rmtree(study.folder / "logs", ignore_errors=True)
-        (study.folder / "logs").mkdir(parents=True)
-        study.figures.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"{study.folder} cannot be written: {error.strerror}") from None
+def _make_folders(study: Study) -> None:
+    """Make the folders for figures and logs, the latter empty."""
+    logs = study.folder / "logs"
+    shutil.rmtree(logs, ignore_errors=True)
+    make_folder(logs)
+    make_folder(study.figures)
     if not os.access(study.folder, os.W_OK):
         raise UserError(f"{study.folder} cannot be written")
-    for name in waiting:
-        (study.folder / "notebooks" / f"{name}.ipynb").unlink(missing_ok=True)
-    if waiting:
-        _remove_results(study)
+
+
+def _remove_stale(study: Study, waiting: list[str]) -> None:
+    """Remove what would keep Snakemake from training these runs and from showing their results."""
+    for config in study.configs:
+        if config.run_name in waiting:
+            (study.folder / study.product(config)).unlink(missing_ok=True)
+    if waiting or not is_current(study):
+        study.summary.unlink(missing_ok=True)
+        study.report.unlink(missing_ok=True)
+
+
+def _snakemake(study: Study, keep_going: bool, renew: bool) -> list[str]:
+    """Return the command that runs Snakemake.
+
+    Snakemake need not lock its folder, because the study holds it. If it did, a killed study would
+    lock out the next one.
+
+    Args:
+        study: what to run.
+        keep_going: go on with the other runs if one fails.
+        renew: make summary, figures and report again, even if they look up to date.
+    """
+    return [
+        *(
+            sys.executable,
+            "-m",
+            "snakemake",
+            "--snakefile",
+            str(study.root / "Snakefile"),
+            "--quiet",
+        ),
+        *("--cores", "all", "--nolock", "--rerun-incomplete"),
+        *(["--keep-going"] if keep_going else []),
+        *(["--forcerun", "summary"] if renew else []),
+        *("--config", f"preset={study.name}", f"dataset={study.configs[0].dataset}"),
+    ]
+
+
+def _execute(study: Study, waiting: list[str], command: list[str], cluster: Slurm | None) -> None:
+    """Run Snakemake, and show the progress of the runs that are trained.
+
+    Raises:
+        UserError: if something failed, with what each notebook and job said.
+    """
+    log = study.folder / "logs" / "snakemake.log"
+    with open(log, "w") as output:
+        process = psutil.Popen(
+            [*command, *(cluster.options(study.root) if cluster else [])],
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            cwd=study.root,
+            start_new_session=True,
+        )
+    try:
+        watch(process, study.folder, waiting)
+    finally:  # an interrupted study leaves no training behind
+        _stop(process)
+        if cluster:
+            cluster.cancel()
+    if process.returncode:
+        raise UserError(_failures(study, log))
+    if unfinished := [f.name for f in study.run_folders if not is_finished(f)]:
+        raise UserError(f"study {study.name}: not trained: {', '.join(unfinished)} (see {log})")
+
+
+def _stop(process: psutil.Popen) -> None:
+    """End a process and all that it started: interrupt them, then terminate, then kill them."""
+    if process.poll() is not None:
+        return
+    # A second signal to this process would leave the work half done.
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in STOPS}
+    family: set[psutil.Process] = {process}
+    for end in ENDS:
+        family |= {child for each in family for child in _descendants(each)}
+        for each in family:
+            with suppress(psutil.Error):  # it has ended
+                end(each)
+        deadline = time.monotonic() + PATIENCE
+        while family and time.monotonic() < deadline:
+            time.sleep(0.05)
+            family = {each for each in family if _is_alive(each)}
+    process.poll()
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+def _descendants(process: psutil.Process) -> list[psutil.Process]:
+    try:
+        return process.children(recursive=True)
+    except psutil.Error:  # it has ended
+        return []
+
+
+def _is_alive(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.Error:  # it has ended meanwhile
+        return False
+
+
+def _interrupt(process: psutil.Process) -> None:
+    if os.name == "posix":  # Windows cannot interrupt a single process
+        process.send_signal(signal.SIGINT)
+
+
+ENDS = (_interrupt, psutil.Process.terminate, psutil.Process.kill)
 
 
 def _failures(study: Study, log: Path) -> str:
-    """What the failed notebooks said, a line each, and what the cluster did to the others."""
-    lost = {
-        name: what
-        for name, what in lost_jobs(log.read_text(errors="replace")).items()
-        if not is_finished(study.folder / name)
-    }
-    said = [
-        line.removeprefix("vqlib: ")
+    """Return what each failed run or notebook said, and what the cluster did to the others.
+
+    Args:
+        study: what was run.
+        log: Snakemake's.
+    """
+    text = log.read_text(errors="replace")
+    lost = {n: what for n, what in lost_jobs(text).items() if not is_finished(study.folder / n)}
+    errors = [
+        _named(line.removeprefix("vqlib: "), path.stem, study)
         for path in sorted((study.folder / "logs").glob("*.log"))
         if path.stem not in lost
         for line in path.read_text(errors="replace").splitlines()
         if line.startswith("vqlib: ")
     ]
-    said += [
-        f"{name}: {what}" for name, what in lost.items() if not is_finished(study.folder / name)
-    ]
-    again = "Once that is mended, the same command goes on where it stopped."
-    if not said:  # not a notebook but Snakemake itself
-        said = [*log.read_text(errors="replace").split("\n\n")[-1].splitlines(), f"(see {log})"]
-    return "\n       ".join([f"study {study.name} failed:", *said, again])
+    errors += [f"{name}: {what}" for name, what in lost.items()]
+    if not errors:  # Snakemake itself failed
+        errors = [*text.split("\n\n")[-1].splitlines(), f"(see {log})"]
+    again = "Fix this and run the same command again; it resumes where it stopped."
+    return "\n       ".join([f"study {study.name} failed:", *errors, again])
 
 
-def _check_also(path: Path, also: Any) -> list[dict[str, Any]]:
-    """The runs that a preset asks for beyond its lists."""
-    if not isinstance(also, list) or not all(
-        isinstance(r, dict) and set(r) == set(GRID) for r in also
-    ):
-        raise UserError(
-            f"{path}: also must be a list of runs such as {{model: vae, batch_size: 16, seed: 1}}"
-        )
-    return also
-
-
-def _job(path: Path, values: Any) -> Job:
-    try:
-        return Job.from_dict(values)
-    except UserError as error:
-        raise UserError(f"{path}: {error}") from None
-
-
-def _config(path: Path, values: dict[str, Any], varied: dict[str, Any]) -> TrainConfig:
-    """The config of one run, from the values that its model's notebook has a parameter for."""
-    try:
-        config = TrainConfig(**varied)
-        names = parameter_names(NOTEBOOKS[config.model])
-        own = {name: value for name, value in values.items() if name in names}
-        return TrainConfig.from_dict({**config.to_dict(), **own})
-    except UserError as error:
-        raise UserError(f"{path}: {error}") from None
-
-
-def _check_parameters_known(path: Path, values: dict[str, Any], models: set[str]) -> None:
-    known = {name for model in models for name in parameter_names(NOTEBOOKS[model])}
-    known &= {field.name for field in fields(TrainConfig)}
-    for name in values:
-        if name not in known:
-            raise UserError(
-                f"{path}: unknown parameter {name!r}; the notebooks have {', '.join(sorted(known))}"
-            )
+def _named(message: str, log: str, study: Study) -> str:
+    """Return a message from a log with the run's name; those of notebooks have it already."""
+    return message if log in message or log not in study.run_names else f"{log}: {message}"

@@ -1,12 +1,13 @@
-"""How far the runs of a study are, told from the `progress.json` that each writes."""
+"""The progress of a study's runs, read from the `progress.json` that each of them writes."""
 
 import os
 import socket
-import subprocess
 import sys
 import time
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 from vqlib.errors import UserError
 from vqlib.paths import ROOT
@@ -15,31 +16,46 @@ from vqlib.system.files import read_json
 from vqlib.system.progress import describe, duration
 
 LINE_EVERY_SECONDS = 30.0
+RECENT_SECONDS = 300.0  # a run on another machine counts as alive if it wrote this recently
 
 
 def runs_under_way(results: Path) -> dict[str, dict[str, Any]]:
-    """The progress of each run in the folder whose process is alive, by run name."""
+    """Return what `progress.json` says of each run under way in a folder, by run name."""
     progress = {}
     for path in sorted(results.glob("*/progress.json")):
         try:
-            said = read_json(path)
-            if _alive(said):
-                _line(path.parent.name, said)
-                progress[path.parent.name] = said
-        except (UserError, KeyError, TypeError, ValueError):  # it just ended, or is damaged
+            record = read_json(path)
+            if _is_alive(record):
+                _line(path.parent.name, record)
+                progress[path.parent.name] = record
+        except (
+            UserError,
+            KeyError,
+            TypeError,
+            ValueError,
+            OverflowError,
+        ):  # just ended, or damaged
             continue
     return progress
 
 
-def print_status() -> None:
-    """Prints a line for each run under way in any folder of results/."""
-    studies = sorted(path for path in (ROOT / "results").glob("*") if path.is_dir())
+def print_status(root: Path = ROOT) -> None:
+    """Print a line for each run under way in any folder of the project's `results/`."""
+    studies = sorted(path for path in (root / "results").glob("*") if path.is_dir())
     lines = [f"{study.name}: {line}" for study in studies for line in _lines(runs_under_way(study))]
     print("\n".join(lines) or "no run is under way")
 
 
-def watch(process: subprocess.Popen, folder: Path, waiting: list[str]) -> None:
-    """Shows the runs under way until the process ends: redrawn in a terminal, else now and then."""
+def watch(process: psutil.Popen, folder: Path, waiting: list[str]) -> None:
+    """Show the runs under way until a process ends.
+
+    A terminal shows them in place; anywhere else they are printed every half minute.
+
+    Args:
+        process: the one that runs the study.
+        folder: holds the run folders.
+        waiting: names of the runs to train.
+    """
     live = sys.stdout.isatty()
     started = time.monotonic()
     drawn, printed, pause = 0, 0.0, 0.5
@@ -48,7 +64,7 @@ def watch(process: subprocess.Popen, folder: Path, waiting: list[str]) -> None:
         if live:
             asked = time.monotonic()
             drawn = _redraw(_report(folder, waiting, started), drawn)
-            pause = max(0.5, 20 * (time.monotonic() - asked))  # a thousand runs, a slow disk
+            pause = max(0.5, 20 * (time.monotonic() - asked))  # for a thousand runs on a slow disk
         elif time.monotonic() - printed > LINE_EVERY_SECONDS:
             printed = time.monotonic()
             print("\n".join(_report(folder, waiting, started)), flush=True)
@@ -60,23 +76,24 @@ def watch(process: subprocess.Popen, folder: Path, waiting: list[str]) -> None:
 def _report(folder: Path, waiting: list[str], started: float) -> list[str]:
     done = sum(is_finished(folder / name) for name in waiting)
     under_way = runs_under_way(folder)
-    head = f"{duration(time.monotonic() - started)}: {done} of {len(waiting)} runs trained"
+    stages = [f"{done} of {len(waiting)} runs trained"] if waiting else []
     if done == len(waiting):
-        head += ", making figures and report"
+        stages.append("making figures and report")
+    head = f"{duration(time.monotonic() - started)}: {', '.join(stages)}"
     return [head, *("  " + line for line in _lines(under_way))]
 
 
 def _lines(under_way: dict[str, dict[str, Any]]) -> list[str]:
-    return [_line(name, said) for name, said in under_way.items()]
+    return [_line(name, record) for name, record in under_way.items()]
 
 
-def _line(name: str, said: dict[str, Any]) -> str:
-    values = (said[key] for key in ("epoch", "epochs", "losses", "seconds_left"))
+def _line(name: str, record: dict[str, Any]) -> str:
+    values = (record[key] for key in ("epoch", "epochs", "losses", "seconds_left"))
     return f"{name}  {describe(*values)}"
 
 
 def _redraw(lines: list[str], drawn: int) -> int:
-    """Replaces the `drawn` lines above the cursor; returns how many there are now."""
+    """Replace the `drawn` lines above the cursor; return how many there are now."""
     width = os.get_terminal_size().columns - 1
     up = f"\x1b[{drawn}A" if drawn else ""
     sys.stdout.write(up + "\r\x1b[J" + "".join(line[:width] + "\n" for line in lines))
@@ -84,13 +101,8 @@ def _redraw(lines: list[str], drawn: int) -> int:
     return len(lines)
 
 
-def _alive(said: dict[str, Any]) -> bool:
-    if said["host"] != socket.gethostname():
-        return time.time() - said["updated"] < 300
-    try:
-        os.kill(said["pid"], 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        pass
-    return True
+def _is_alive(record: dict[str, Any]) -> bool:
+    """Return whether the process that wrote a record is alive, on any machine."""
+    if record["host"] != socket.gethostname():
+        return time.time() - record["updated"] < RECENT_SECONDS
+    return psutil.pid_exists(record["pid"])

@@ -14,7 +14,7 @@ from vqlib.errors import UserError
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """A JSON file's content; a damaged one is a `UserError`."""
+    """Return a JSON file's content; a damaged file is a `UserError`."""
     try:
         content = json.loads(path.read_text())
     except (OSError, ValueError) as error:
@@ -33,20 +33,20 @@ def read_bytes(path: Path) -> bytes:
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:
-    """Writes a JSON file atomically."""
+    """Write a JSON file atomically."""
     write_atomically(path, (json.dumps(content, indent=2) + "\n").encode())
 
 
 def write_atomically(path: Path, content: bytes, previous: Path | None = None) -> None:
-    """Writes aside, then renames: a reader finds the old file or the new one, never a part.
+    """Write a file under another name, then rename it: nobody ever reads a part of it.
 
     Args:
         path: the file.
         content: all of it.
-        previous: where the old file is kept once the new one is written; else it is gone.
+        previous: keeps the old file once the new one is written.
 
     Raises:
-        UserError: where it cannot be written, as on a full disk; the old file is still there.
+        UserError: if it cannot be written, as on a full disk; the old file is still there.
     """
     aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
@@ -64,7 +64,7 @@ def write_atomically(path: Path, content: bytes, previous: Path | None = None) -
 
 
 def make_folder(folder: Path) -> None:
-    """Makes a folder and those above it; does nothing where it is there."""
+    """Make a folder and those above it, if they are missing."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -73,19 +73,20 @@ def make_folder(folder: Path) -> None:
 
 @contextmanager
 def sole_writer(folder: Path) -> Iterator[None]:
-    """Holds a folder for this process; the system lets go of it when the process ends.
+    """Hold a folder for this process; the system releases it when the process ends.
 
     Raises:
-        UserError: where another process holds it, with that one's pid and host.
+        UserError: if another process holds it; the message has its pid and host.
     """
     make_folder(folder)
     try:
         lock = FileLock(folder / ".lock", timeout=0)
         lock.acquire()
     except Timeout:
-        holder = _read_holder(folder)
-        message = f"{folder} is being written by another process{holder}: wait for it, or stop it"
-        raise UserError(message) from None
+        raise UserError(
+            f"{folder} is being written by another process{_read_holder(folder)}: wait for it, or "
+            "stop it"
+        ) from None
     except OSError as error:
         raise UserError(f"{folder} cannot be written: {error.strerror}") from None
     holder = folder / ".holder"
@@ -104,5 +105,5 @@ def _read_holder(folder: Path) -> str:
     try:
         holder = read_json(folder / ".holder")
         return f" (pid {holder['pid']} on {holder['host']})"
-    except (UserError, KeyError):  # it has just taken the lock, or let go of it
+    except (UserError, KeyError):  # it has just taken or released the lock
         return ""

@@ -1,4 +1,4 @@
-"""How far a training is: a bar in a terminal, a changing line in a notebook, a file for others."""
+"""The progress of a training: a bar in a terminal, a line in a notebook, a file for others."""
 
 import os
 import socket
@@ -16,11 +16,15 @@ EVERY_SECONDS = 1.0
 
 
 class Progress:
-    """Shows and records how far a run is; a context manager round the training loop.
+    """A display and a record of a run's progress; a context manager around the training loop.
 
-    In a terminal it is a tqdm bar. In a notebook it is one line of output that changes in place,
-    which JupyterLab shows live and papermill stores once. The run folder's `progress.json` says
-    the same to `vqlib status`.
+    A terminal shows a tqdm bar. A notebook shows a line that changes in place: JupyterLab shows it
+    live, and papermill stores it once. `vqlib status` reads `progress.json` in the run folder.
+
+    Args:
+        folder: the run folder.
+        epochs: number of epochs.
+        steps_per_epoch: steps in each of them.
     """
 
     def __init__(self, folder: Path, epochs: int, steps_per_epoch: int):
@@ -44,11 +48,17 @@ class Progress:
         self.display.close()
 
     def is_due(self) -> bool:
-        """Whether it is time to show again."""
+        """Return whether it is time to show again."""
         return time.monotonic() - self.shown >= EVERY_SECONDS
 
     def show(self, epoch: int, step: int, losses: dict[str, float]) -> None:
-        """Shows step `step` of epoch `epoch` (both from 1) and the losses' means so far."""
+        """Show and record where the training is.
+
+        Args:
+            epoch: the number of the epoch, from 1.
+            step: the number of the step in it, from 1.
+            losses: means of the loss terms in this epoch so far.
+        """
         self.shown = time.monotonic()
         done = (epoch - 1) * self.steps_per_epoch + step
         total = self.epochs * self.steps_per_epoch
@@ -81,7 +91,7 @@ class Progress:
 
 
 def describe(epoch: int, epochs: int, losses: dict[str, float], seconds_left: float | None) -> str:
-    """One line such as `epoch 3/40 · loss 0.112 · reconstruction 0.084 · 12 min left`."""
+    """Return a line such as `epoch 3/40 · loss 0.112 · reconstruction 0.084 · 12 min left`."""
     parts = [f"epoch {epoch}/{epochs}"]
     parts += [f"{name} {value:.4g}" for name, value in losses.items()]
     if seconds_left is not None:
@@ -90,7 +100,7 @@ def describe(epoch: int, epochs: int, losses: dict[str, float], seconds_left: fl
 
 
 def duration(seconds: float) -> str:
-    """`45 s`, `12 min` or `3 h 05 min`."""
+    """Return a time as `45 s`, `12 min` or `3 h 05 min`."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)
@@ -98,7 +108,7 @@ def duration(seconds: float) -> str:
 
 
 class _TerminalBar:
-    """A tqdm bar; where standard error is no terminal, nothing."""
+    """A tqdm bar, shown if standard error is a terminal."""
 
     def __init__(self, steps: int):
         self.bar = tqdm(
@@ -118,7 +128,7 @@ class _TerminalBar:
 
 
 class _NotebookLine:
-    """One output that is updated in place, and cleared at the end."""
+    """A line of output that changes in place."""
 
     def __init__(self) -> None:
         from IPython.display import display
@@ -133,7 +143,7 @@ class _NotebookLine:
 
 
 def _notebook_line() -> _NotebookLine | None:
-    """The line, when this process is a notebook's kernel."""
+    """Return a line to show progress in, or None if this process is no notebook's kernel."""
     if "ipykernel" not in sys.modules:
         return None
     from IPython import get_ipython

@@ -1,0 +1,243 @@
+"""Presets: what they may say, and the runs that come of it."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import nbformat
+import pytest
+from conftest import MODELS, refusal
+
+from vqlib import Run
+from vqlib.paths import ROOT
+from vqlib.study import Study, load_study
+from vqlib.study.presets import NOTEBOOKS
+
+GOOD = f"""\
+dataset: photos
+models: [{", ".join(MODELS)}]
+batch_sizes: [16, 64]
+seeds: [0, 1]
+epochs: 3
+"""
+ALSO = "also: [{{model: vae, batch_size: {}, seed: {}}}]\n"
+
+Load = Callable[..., Study]
+
+
+@pytest.fixture
+def load(tmp_path: Path) -> Load:
+    """Load a preset named `mine` from its text, in a project of its own."""
+    (tmp_path / "presets").mkdir()
+    shutil.copytree(ROOT / "notebooks", tmp_path / "notebooks")
+
+    def load(text: str | bytes, name: str = "mine") -> Study:
+        content = text if isinstance(text, bytes) else text.encode()
+        (tmp_path / "presets" / "mine.yaml").write_bytes(content)
+        return load_study(name, root=tmp_path)
+
+    return load
+
+
+# --- what a study is -----------------------------------------------------------------------
+
+
+def test_the_full_study_owns_the_projects_figures_report_and_paper() -> None:
+    paper, quick = Study("paper", []), Study("quick", [])
+    assert paper.report.parent == paper.report_notebook.parent == ROOT / "report"
+    assert paper.figures == ROOT / "figures"
+    assert paper.folder == paper.shipped == quick.shipped
+    assert {quick.report.parent, quick.figures.parent} == {ROOT / "results" / "quick"}
+    assert paper.report_notebook != quick.report_notebook
+
+
+def test_two_studies_share_no_file_even_if_they_ask_for_the_same_runs(load: Load) -> None:
+    mine = load(GOOD)
+    other = Study("other", mine.configs, root=mine.root)
+    files = [{s.folder, s.figures, s.report, s.summary, *s.run_folders} for s in (mine, other)]
+    assert not files[0] & files[1]
+
+
+def test_training_leaves_an_executed_notebook_of_each_run(load: Load) -> None:
+    mine = load(GOOD)
+    assert mine.products == [f"notebooks/{name}.ipynb" for name in mine.run_names]
+
+
+def test_training_a_model_without_a_notebook_leaves_what_it_prints(
+    load: Load, autoencoder: str
+) -> None:
+    mine = load(GOOD.replace(", ".join(MODELS), autoencoder))
+    assert {mine.notebook(config) for config in mine.configs} == {None}
+    assert mine.products == [f"notebooks/{name}.txt" for name in mine.run_names]
+
+
+def test_a_finished_run_without_weights_leaves_nothing(
+    small_runs: dict[str, Run], tmp_path: Path
+) -> None:
+    mine = Study("mine", [run.config for run in small_runs.values()], root=tmp_path)
+    for run in small_runs.values():
+        shutil.copytree(run.folder, mine.folder / run.folder.name)
+    (mine.run_folders[0] / "weights.safetensors").unlink()
+    assert mine.products == [mine.product(mine.configs[1])]
+
+
+def test_a_notebook_gets_every_value_of_its_run(load: Load) -> None:
+    mine = load(GOOD)
+    config = mine.configs[-1]
+    given = mine.arguments(config)
+    assert given.pop("results") == str(mine.folder)
+    assert {"batch_size", "epochs", "seed", "limit", "precision"} <= set(given)
+    assert given == {name: getattr(config, name) for name in given}
+
+
+def test_a_notebook_gets_no_setting_of_another_model(load: Load) -> None:
+    for config in load(GOOD).configs:
+        given = load(GOOD).arguments(config)
+        assert ("beta" in given) == (config.model == "vae")
+        assert ("decay" in given) == (config.model == "vqvae")
+
+
+def test_a_model_without_a_notebook_gets_all_its_settings(load: Load, autoencoder: str) -> None:
+    mine = load(GOOD.replace(", ".join(MODELS), autoencoder))
+    given = mine.arguments(mine.configs[0])
+    common = {"dataset", "batch_size", "epochs", "learning_rate", "seed", "limit", "precision"}
+    assert set(given) == {*common, "latent_dim", "results"}
+
+
+# --- what a preset gives -------------------------------------------------------------------
+
+
+def test_the_paper_preset_is_the_study_of_the_report() -> None:
+    paper = load_study("paper", dataset="photos")  # CIFAR-10 need not be here
+    runs = {(c.model, c.batch_size) for c in paper.configs}
+    assert runs == {(m, b) for m in MODELS for b in (16, 32, 64, 128, 256)}
+    assert {(c.epochs, c.learning_rate, c.limit) for c in paper.configs} == {(40, 5e-4, None)}
+
+
+def test_a_preset_is_every_model_at_every_batch_size_and_seed(load: Load) -> None:
+    mine = load(GOOD)
+    runs = {(c.model, c.batch_size, c.seed) for c in mine.configs}
+    assert runs == {(m, b, s) for m in MODELS for b in (16, 64) for s in (0, 1)}
+    assert len(mine.configs) == len(runs)
+    assert {c.epochs for c in mine.configs} == {3}
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_one_model_alone_is_a_study(load: Load, model: str) -> None:
+    mine = load(GOOD.replace(", ".join(MODELS), model))
+    assert [c.model for c in mine.configs] == 4 * [model]
+
+
+def test_a_preset_may_have_single_runs_beyond_its_lists(load: Load) -> None:
+    names = load(GOOD + ALSO.format(16, 2)).run_names
+    assert len(names) == 9
+    assert names[-1] == "vae-photos-b16-e3-s2"
+
+
+def test_a_setting_goes_to_the_models_that_have_it(load: Load) -> None:
+    configs = load(GOOD + "num_embeddings: 64\nbeta: 0.5\nlearning_rate: 1e-3\n").configs
+    assert {(c.model, c.num_embeddings) for c in configs} == {("vae", 512), ("vqvae", 64)}
+    assert {(c.model, c.beta) for c in configs} == {("vae", 0.5), ("vqvae", 1.0)}
+    assert {c.learning_rate for c in configs} == {1e-3}
+
+
+def test_a_setting_of_two_models_goes_to_both(load: Load, autoencoder: str) -> None:
+    text = GOOD.replace(", ".join(MODELS), ", ".join([*MODELS, autoencoder]))
+    configs = load(text + "latent_dim: 8\n").configs
+    assert len(configs) == 12
+    assert {(c.model, c.latent_dim) for c in configs} == {("vae", 8), ("vqvae", 128), ("ae", 8)}
+
+
+# --- what it may not say -------------------------------------------------------------------
+
+
+@pytest.mark.faults
+def test_an_unknown_preset_names_those_there_are() -> None:
+    assert refusal(lambda: load_study("papr")).endswith("paper, quick, smoke")
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("name", ["../presets/mine", "folder", "mine.yaml", ""])
+def test_a_preset_is_a_file_in_presets_by_its_name(load: Load, tmp_path: Path, name: str) -> None:
+    (tmp_path / "presets" / "folder.yaml").mkdir()
+    message = refusal(lambda: load(GOOD, name))
+    assert repr(name) in message
+    assert message.endswith(" mine")
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize(
+    ("text", "facts"),
+    [
+        (GOOD + "epoch: 3\n", ("'epoch'", "epochs")),
+        (GOOD + "results: elsewhere\n", ("'results'",)),
+        (GOOD.replace(", ".join(MODELS), "vqvae") + "beta: 2\n", ("'beta'",)),
+        (GOOD.replace("epochs: 3", "epochs: 0"), ("epochs", "above 0", "got 0")),
+        (GOOD.replace("[16, 64]", "[16, -1]"), ("batch_size", "above 0", "got -1")),
+        (GOOD.replace("[16, 64]", "16"), ("batch_sizes", "list")),
+        (GOOD.replace(", ".join(MODELS), "gan"), ("'gan'", *MODELS)),
+        (GOOD.replace(", ".join(MODELS), "[vae]"), ("model", "text")),
+        (GOOD.replace("seeds: [0, 1]", "seeds: []"), ("seeds", "list")),
+        (GOOD + "learning_rate: fast\n", ("learning_rate", "number", "'fast'")),
+        (GOOD.replace("photos", "3"), ("dataset", "text", "3")),
+        (GOOD + "batch_size: 3\n", ("batch_size", "batch_sizes")),
+        (GOOD + "seed: 3\n", ("seed", "seeds")),
+        (GOOD + "model: vae\n", ("model", "models")),
+        (GOOD.replace("[16, 64]", "[16, 16]"), ("vae-photos-b16-e3-s0", "2 times")),
+        (GOOD.replace("[16, 64]", "[16, 16.0]"), ("vae-photos-b16-e3-s0", "2 times")),
+        (GOOD + "also: 1\n", ("also", "list")),
+        (GOOD + "also: [{model: vae, seed: 2}]\n", ("also", "list")),
+        (GOOD + ALSO.format(0, 2), ("batch_size", "above 0")),
+        (GOOD + ALSO.format(16, 1), ("vae-photos-b16-e3-s1", "2 times")),
+        ("models: [vae", ("YAML",)),
+        (b"\xff\xfe\x00", ("YAML",)),
+        ("- vae", ("names and values",)),
+    ],
+)
+def test_a_bad_preset_is_refused_by_name(
+    load: Load, text: str | bytes, facts: tuple[str, ...]
+) -> None:
+    message = refusal(lambda: load(text))
+    assert all(fact in message for fact in ("mine.yaml", *facts)), message
+
+
+def change_parameters(notebook: Path, old: str, new: str) -> None:
+    content = nbformat.read(notebook, as_version=4)
+    cell = next(c for c in content.cells if "parameters" in c.metadata.get("tags", []))
+    assert old in cell.source
+    cell.source = cell.source.replace(old, new)
+    nbformat.write(content, notebook)
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize(
+    ("old", "new", "more", "facts"),
+    [
+        ("learning_rate: float = 5e-4", "", "learning_rate: 1e-3\n", ("learning_rate", "0.001")),
+        ("epochs: int = 40", "", "", ("epochs", "3")),
+        ("limit: int = None", "limit: int = 500", "", ("limit", "None")),
+        ("epochs: int", "epochs: bool", "", ("epochs", "3")),
+    ],
+    ids=["setting", "epochs", "limit left in it", "other type"],
+)
+def test_a_notebook_that_cannot_train_what_the_preset_asks_for_is_refused(
+    load: Load, tmp_path: Path, old: str, new: str, more: str, facts: tuple[str, ...]
+) -> None:
+    notebook = NOTEBOOKS["vqvae"]
+    change_parameters(tmp_path / "notebooks" / notebook, old, new)
+    message = refusal(lambda: load(GOOD + more))
+    assert all(fact in message for fact in ("mine.yaml", notebook, *facts)), message
+
+
+def test_a_parameter_that_the_notebook_lacks_may_have_its_default(
+    load: Load, tmp_path: Path
+) -> None:
+    change_parameters(tmp_path / "notebooks" / NOTEBOOKS["vqvae"], "decay: float = 0.99", "")
+    assert len(load(GOOD + "decay: 0.99\n").configs) == 8
+    assert "decay" in refusal(lambda: load(GOOD + "decay: 0.5\n"))
+
+
+def test_values_saved_in_a_notebook_do_not_leak_into_a_study(load: Load, tmp_path: Path) -> None:
+    change_parameters(tmp_path / "notebooks" / NOTEBOOKS["vae"], "beta: float = 1.0", "beta = 0.2")
+    mine = load(GOOD)
+    assert mine.arguments(mine.configs[0])["beta"] == 1.0

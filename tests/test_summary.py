@@ -1,0 +1,250 @@
+"""The summary of a study: what it says, and what it refuses."""
+
+import json
+import math
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from conftest import refusal
+from faults import reseal
+
+from vqlib import Run, load_run
+from vqlib.evaluation import METRICS, Metric
+from vqlib.study import (
+    SUMMARY_COLUMNS,
+    Study,
+    load_runs,
+    load_summary,
+    summarise,
+    write_summary,
+)
+from vqlib.study.summary import is_current
+
+Output = pytest.CaptureFixture[str]
+
+
+def change_json(path: Path, **values: object) -> None:
+    path.write_text(json.dumps({**json.loads(path.read_text()), **values}))
+
+
+def change_evaluation(run: Path, **values: object) -> None:
+    """Give a run other figures, with a checksum that fits; a value of None is left out."""
+    path = run / "evaluation.json"
+    said = json.loads(path.read_text()) | values
+    path.write_text(json.dumps({name: value for name, value in said.items() if value is not None}))
+    reseal(run)
+
+
+@pytest.fixture
+def newer_metric(monkeypatch: pytest.MonkeyPatch) -> str:
+    """A metric that the version of vqlib that made the runs did not know."""
+    monkeypatch.setitem(METRICS, "test_mae", Metric("MAE", 4, lambda made: 0.0))
+    return "test_mae"
+
+
+# --- what it says --------------------------------------------------------------------------
+
+
+def test_the_summary_says_what_the_runs_say(small_runs: dict[str, Run]) -> None:
+    summary = summarise(list(small_runs.values())).set_index("model")
+    for model, run in small_runs.items():
+        row, last = summary.loc[model], run.history.iloc[-1]
+        assert row["test_ssim"] == run.evaluation["test_ssim"]
+        assert row["train_reconstruction_loss"] == last["reconstruction"]
+        assert row["steps"] == last["steps"]
+        assert row["seconds"] == pytest.approx(run.history["seconds"].sum(), abs=0.1)
+        assert row["bits"] == run.bits
+    assert pd.isna(summary.loc["vae", "perplexity"])
+
+
+def test_the_summary_begins_with_the_fixed_columns(small_runs: dict[str, Run]) -> None:
+    fixed = (
+        "model batch_size seed epochs steps precision device train_loss "
+        "train_reconstruction_loss test_mse test_nmse test_psnr test_ssim perplexity seconds"
+    )
+    assert list(SUMMARY_COLUMNS)[:15] == fixed.split()
+    assert list(summarise([small_runs["vae"]]).columns) == list(SUMMARY_COLUMNS)
+
+
+def test_a_newer_metric_has_the_last_column(
+    small_runs: dict[str, Run], tmp_path: Path, newer_metric: str
+) -> None:
+    for run in small_runs.values():
+        shutil.copytree(run.folder, tmp_path / run.folder.name)
+    new = tmp_path / small_runs["vqvae"].folder.name
+    change_evaluation(new, **{newer_metric: 0.25})
+    summary = load_summary(tmp_path).set_index("model")
+    assert summary.columns[-1] == newer_metric
+    assert summary.loc["vqvae", newer_metric] == 0.25
+    assert pd.isna(summary.loc["vae", newer_metric])
+
+
+@pytest.mark.parametrize("metric", ["test_ssim", "test_psnr"])
+def test_a_metric_that_a_run_lacks_is_nan(mine: Study, metric: str) -> None:
+    change_evaluation(mine.run_folders[1], **{metric: None})
+    write_summary(mine)
+    summary = load_summary(mine.folder)
+    assert list(summary[metric].isna()) == [False, True]
+    assert [run.folder for run in load_runs(mine.folder, summary)] == mine.run_folders
+
+
+def test_a_summary_and_runs_that_agree_are_taken(mine: Study, capsys: Output) -> None:
+    summary = load_summary(mine.folder)
+    assert [run.folder for run in load_runs(mine.folder, summary)] == mine.run_folders
+    assert capsys.readouterr().out == ""
+    assert is_current(mine)
+
+
+@pytest.mark.parametrize("runs", [slice(0, 1), slice(1, 2)], ids=["first", "second"])
+def test_a_summary_of_one_model_agrees_with_its_runs(
+    mine: Study, capsys: Output, runs: slice
+) -> None:
+    alone = Study(mine.name, mine.configs[runs], root=mine.root)
+    write_summary(alone)
+    load_runs(alone.folder, load_summary(alone.folder))
+    assert capsys.readouterr().out == ""
+    assert is_current(alone)
+
+
+def test_a_summary_from_before_a_metric_was_added_stays_good(
+    mine: Study, capsys: Output, newer_metric: str
+) -> None:
+    before = mine.summary.read_bytes()
+    summary = load_summary(mine.folder)
+    assert summary[newer_metric].isna().all()
+    load_runs(mine.folder, summary)
+    assert capsys.readouterr().out == ""
+    assert is_current(mine)
+    write_summary(mine)
+    assert mine.summary.read_bytes() == before
+
+
+def test_a_folder_without_a_summary_is_summarised(mine: Study) -> None:
+    stored = load_summary(mine.folder)
+    mine.summary.unlink()
+    pd.testing.assert_frame_equal(load_summary(mine.folder), stored)
+
+
+@pytest.mark.faults
+def test_unfinished_runs_are_named_if_they_are_left_out(mine: Study, capsys: Output) -> None:
+    mine.summary.unlink()
+    unfinished, finished = mine.run_folders
+    (unfinished / "history.csv").unlink()
+    assert list(load_summary(mine.folder)["run"]) == [finished.name]
+    said = capsys.readouterr().out
+    assert unfinished.name in said
+    assert finished.name not in said
+
+
+@pytest.mark.faults
+def test_a_summary_older_than_its_runs_is_told(mine: Study, capsys: Output) -> None:
+    change_evaluation(mine.run_folders[1], test_ssim=0.5)
+    load_runs(mine.folder, load_summary(mine.folder))
+    said = capsys.readouterr().out
+    assert all(fact in said for fact in ("summary.csv", "test_ssim", mine.run_names[1], "0.5"))
+    assert mine.run_names[0] not in said
+    assert not is_current(mine)
+
+
+CHANGES = {"test_psnr": 99, "perplexity": 500, "batch_size": 17, "n_train": 1, "dataset": "cifar10"}
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("column", CHANGES)
+def test_any_value_of_a_summary_that_is_not_its_runs_is_told(
+    mine: Study, capsys: Output, column: str
+) -> None:
+    summary = load_summary(mine.folder)
+    summary.loc[1, column] = CHANGES[column]
+    load_runs(mine.folder, summary)
+    said = capsys.readouterr().out
+    assert all(fact in said for fact in (column, mine.run_names[1], str(CHANGES[column])))
+
+
+# --- what it refuses -----------------------------------------------------------------------
+
+
+@pytest.mark.faults
+def test_a_folder_without_runs_says_what_to_do(tmp_path: Path) -> None:
+    message = refusal(lambda: load_summary(tmp_path))
+    assert str(tmp_path) in message
+    assert "make report" in message
+
+
+MIXES: dict[str, tuple[dict[str, object], dict[str, object], tuple[str, ...]]] = {
+    "epochs": ({"epochs": 2}, {}, ("epochs", "3", "2")),
+    "data": ({"dataset": "cifar10"}, {}, ("dataset", "photos", "cifar10")),
+    "limit": ({"limit": 50}, {}, ("limit", "None", "50")),
+    "learning rate": ({"learning_rate": 0.1}, {}, ("learning_rate", "0.0005", "0.1")),
+    "images": ({}, {"data_md5": "0"}, ("data_md5",)),
+}
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("name", MIXES)
+def test_runs_of_different_studies_are_never_in_one_summary(mine: Study, name: str) -> None:
+    config, environment, facts = MIXES[name]
+    change_json(mine.run_folders[1] / "config.json", **config)
+    reseal(mine.run_folders[1], **environment)
+    mine.summary.unlink()
+    message = refusal(lambda: load_summary(mine.folder))
+    assert all(fact in message for fact in (*facts, str(mine.folder), *mine.run_names)), message
+
+
+@pytest.mark.faults
+def test_a_preset_s_summary_has_only_the_runs_that_it_asks_for(mine: Study) -> None:
+    folder = mine.run_folders[0]
+    change_json(folder / "config.json", beta=0.5)
+    reseal(folder)
+    assert str(folder) in refusal(lambda: write_summary(mine))
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("name", ["test_ssim", "perplexity", "n_test"])
+def test_a_run_with_a_figure_that_is_not_finite_is_in_no_summary(
+    mine: Study, name: str, value: float
+) -> None:
+    folder = mine.run_folders[1]
+    change_evaluation(folder, **{name: value})
+    message = refusal(lambda: summarise([load_run(folder)]))
+    assert str(folder) in message
+    assert name in message
+
+
+@pytest.mark.faults
+def test_a_run_without_the_number_of_its_images_is_in_no_summary(mine: Study) -> None:
+    folder = mine.run_folders[0]
+    reseal(folder, n_train=None)
+    message = refusal(lambda: summarise([load_run(folder)]))
+    assert str(folder) in message
+    assert "n_train" in message
+
+
+def without(column: str) -> Callable[[str], str]:
+    return lambda text: text.replace(column, f"{column}_", 1)
+
+
+DAMAGES: dict[str, tuple[Callable[[str], str], str]] = {
+    "empty": (lambda text: "", "summary.csv"),
+    "header only": (lambda text: text.splitlines()[0] + "\n", "a run"),
+    "no metric": (without("test_ssim"), "test_ssim"),
+    "no bits": (without("bits"), "bits"),
+    "twice": (lambda text: text + text.splitlines()[-1] + "\n", "twice"),
+    "cut": (lambda text: text[: text.rindex("photos") - 60], "figures"),
+    "words": (lambda text: text.replace(",32,", ",many,", 1), "many"),
+    "infinite": (lambda text: text.replace(",32,", ",inf,", 1), "figures"),
+}
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("name", DAMAGES)
+def test_a_damaged_summary_is_refused(mine: Study, name: str) -> None:
+    change, fact = DAMAGES[name]
+    mine.summary.write_text(change(mine.summary.read_text()))
+    message = refusal(lambda: load_runs(mine.folder, load_summary(mine.folder)))
+    assert str(mine.summary) in message
+    assert fact in message

@@ -1,0 +1,207 @@
+"""The summary of a study: a table with a row for each run, and whether it fits the runs."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import fields
+from numbers import Real
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from vqlib.config import TrainConfig
+from vqlib.errors import UserError
+from vqlib.evaluation import METRICS
+from vqlib.paths import shown
+from vqlib.runs import Run, find_runs, load_run
+from vqlib.study.presets import Study
+from vqlib.system.files import write_atomically
+
+SUMMARY_COLUMNS = (
+    *("model", "batch_size", "seed", "epochs", "steps", "precision", "device", "train_loss"),
+    *("train_reconstruction_loss", "test_mse", "test_nmse", "test_psnr", "test_ssim"),
+    *("perplexity", "seconds", "bits", "run", "dataset", "n_train", "n_test", "learning_rate"),
+)
+TEXTS = ("model", "precision", "device", "run", "dataset")
+VARIED = ("batch_size", "seed", "precision")  # may differ between two runs of one model
+SHARED = ("dataset", "epochs", "learning_rate", "limit", "data_md5")  # the same in all runs
+
+
+def summarise(runs: list[Run]) -> pd.DataFrame:
+    """Return a table with a row for each run.
+
+    Training losses are those of the last epoch, test figures those of the stored weights. The
+    columns are `SUMMARY_COLUMNS`, then any other metric that has a heading. A metric that a run
+    does not have is NaN.
+
+    Raises:
+        UserError: if the runs are not of one study, or a run lacks anything but a metric or has a
+            value that is not finite.
+    """
+    _check_one_study(runs)
+    columns = [*SUMMARY_COLUMNS, *_further_metrics()]
+    rows = []
+    for run in runs:
+        values = _values(run)
+        rows.append({column: _value(run, column, values) for column in columns})
+    return pd.DataFrame(rows, columns=columns)
+
+
+def load_summary(results: str | Path) -> pd.DataFrame:
+    """Return the summary of a study's folder, or of any other folder with finished runs in it.
+
+    Raises:
+        UserError: if there are no finished runs, or `summary.csv` is damaged.
+    """
+    folder = Path(results)
+    if (folder / "summary.csv").is_file():
+        return _read_summary(folder / "summary.csv")
+    runs = find_runs(folder) if folder.is_dir() else []
+    begun = {path.parent for path in folder.glob("*/config.json")} - {run.folder for run in runs}
+    if runs and begun:
+        names = ", ".join(sorted(path.name for path in begun))
+        print(f"{shown(folder)}: left out, because they are not finished: {names}")
+    if not runs:
+        raise UserError(f"{folder} holds no finished runs: train some, or run `make report`")
+    return summarise(runs)
+
+
+def load_runs(results: str | Path, summary: pd.DataFrame) -> list[Run]:
+    """Return the runs of a summary, in its order; say so if its figures are not theirs.
+
+    Args:
+        results: the folder of the runs.
+        summary: as `load_summary` returns it.
+
+    Raises:
+        UserError: if a run is missing, or the runs are not of one study.
+    """
+    runs = [load_run(Path(results) / name) for name in summary["run"]]
+    now = summarise(runs)
+    differing = [
+        f"{column} of {name} is {there} in the summary and {here} in the run"
+        for column in now.columns
+        for name, there, here in zip(now["run"], summary[column], now[column], strict=True)
+        if not _same(there, here)
+    ]
+    if differing:
+        path = shown(Path(results) / "summary.csv")
+        print(f"{path} does not fit its runs: {'; '.join(differing)}. Run the study again.")
+    return runs
+
+
+def write_summary(study: Study) -> None:
+    """Write the study's `summary.csv` from its runs."""
+    write_atomically(study.summary, _content(study))
+
+
+def is_current(study: Study) -> bool:
+    """Return whether the study has a summary that agrees with its runs."""
+    return study.summary.is_file() and study.summary.read_bytes() == _content(study)
+
+
+def _content(study: Study) -> bytes:
+    """Return what `summary.csv` should hold; a newer metric that no run has is left out."""
+    runs = [load_run(folder) for folder in study.run_folders]
+    for run, config in zip(runs, study.configs, strict=True):
+        if run.config != config:
+            raise UserError(
+                f"{run.folder} is not the run that the preset asks for: delete the folder to train "
+                "that run"
+            )
+    table = summarise(runs)
+    unused = [name for name in _further_metrics() if table[name].isna().all()]
+    return table.drop(columns=unused).to_csv(index=False).encode()
+
+
+def _further_metrics() -> list[str]:
+    """Return the metrics in tables that `SUMMARY_COLUMNS` does not have."""
+    return [name for name, m in METRICS.items() if m.heading and name not in SUMMARY_COLUMNS]
+
+
+def _values(run: Run) -> dict[str, Any]:
+    """Return everything that a run says of itself, by column."""
+    last = run.history.iloc[-1]
+    return {
+        **run.config.to_dict(),
+        **run.environment,
+        **run.evaluation,
+        "steps": int(last["steps"]),
+        "train_loss": last["loss"],
+        "train_reconstruction_loss": last["reconstruction"],
+        "bits": run.bits,
+        "seconds": round(run.history["seconds"].sum(), 1),
+        "run": run.folder.name,
+    }
+
+
+def _value(run: Run, column: str, values: Mapping[str, Any]) -> Any:
+    """Return a run's value; a metric that it does not have is NaN."""
+    value = values.get(column)
+    if value is None and column in METRICS:
+        return math.nan
+    if value is None or (isinstance(value, float) and not math.isfinite(value)):
+        raise UserError(f"{run.folder} is damaged: {column} is missing or not finite")
+    return value
+
+
+def _check_one_study(runs: list[Run]) -> None:
+    """Refuse runs that no figure should mix: those that differ in more than a study varies."""
+    own = {field.name for field in fields(TrainConfig)} - {"model", *VARIED}
+    first: dict[str, Run] = {}
+    for run in runs:
+        same_model = first.setdefault(run.config.model, run)
+        for other, names in ((runs[0], SHARED), (same_model, sorted(own))):
+            a, b = _settings(other), _settings(run)
+            if differing := [
+                f"{name} {a[name]} and {b[name]}" for name in names if a[name] != b[name]
+            ]:
+                raise UserError(
+                    f"{run.folder.parent} mixes runs that cannot be compared: "
+                    f"{other.folder.name} and {run.folder.name} have {', '.join(differing)}"
+                )
+
+
+def _settings(run: Run) -> dict[str, Any]:
+    return {**run.config.to_dict(), "data_md5": run.environment.get("data_md5")}
+
+
+def _same(a: object, b: object) -> bool:
+    """Return whether two values of a summary are equal, however a number is written."""
+    if not (isinstance(a, Real) and isinstance(b, Real)):
+        return a == b
+    return math.isclose(a, b, rel_tol=1e-9) or (math.isnan(a) and math.isnan(b))
+
+
+def _read_summary(path: Path) -> pd.DataFrame:
+    try:
+        summary = pd.read_csv(path)
+        if missing := [column for column in SUMMARY_COLUMNS if column not in summary]:
+            raise UserError(
+                f"{path} is damaged: {', '.join(missing)} missing. Run the study again."
+            )
+        for name in _further_metrics():
+            if name not in summary:  # written before there was this metric
+                summary[name] = math.nan
+        whole = _is_whole(summary)
+    except (OSError, ValueError) as error:  # pandas' own errors are ValueErrors
+        problem = " ".join(str(error).split())
+        raise UserError(f"{path} cannot be read: {problem}. Run the study again.") from None
+    if not whole:
+        problem = "a run stands in it twice, or not all figures are numbers"
+        raise UserError(f"{path} is damaged: {problem}. Run the study again.")
+    return summary
+
+
+def _is_whole(summary: pd.DataFrame) -> bool:
+    """Return whether each run has one row, with every value but metrics."""
+    metrics = [name for name in summary if name in METRICS]
+    numbers = [name for name in SUMMARY_COLUMNS if name not in (*TEXTS, *metrics)]
+    return bool(
+        not summary.empty
+        and not summary["run"].duplicated().any()
+        and summary[list(TEXTS)].notna().all(axis=None)
+        and np.isfinite(summary[numbers].to_numpy(float)).all()
+        and not np.isinf(summary[metrics].to_numpy(float)).any()
+    )
