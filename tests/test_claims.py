@@ -1,151 +1,141 @@
 """The original report's numbers beside ours."""
 
-from types import SimpleNamespace
+import math
 
 import pandas as pd
 import pytest
+from conftest import invented_run
 
-from vqlib import TrainConfig
-from vqlib.report import claims
+from vqlib import Run
+from vqlib.report.claims import (
+    CLAIMED_LOSS,
+    CLAIMED_SSIM,
+    ORIGINAL_STUDY,
+    claims,
+    fits_claims,
+    is_original_study,
+    losses_that_fail,
+    protocol_scores,
+    vqvae_at,
+)
+
+TOTAL_16 = "VQ-VAE, batch 16: total loss in training"
+TOTAL_256 = "VQ-VAE, batch 256: total loss in training"
 
 
-def test_claims_are_set_beside_our_numbers_with_difference_and_verdict(summary):
-    table = claims.claim_table(summary).set_index("Claim")
-    assert len(table) == 6
-    ssim = table.loc["VQ-VAE: SSIM, lowest of them"]
-    assert tuple(ssim) == ("above 0.96", "0.850", "-0.110", "does not hold")
-    loss = table.loc["VQ-VAE, batch 16: total loss in training"]
-    assert tuple(loss) == ("about 0.076", "0.0750", "-0.0010", "holds")
+def by_claim(summary: pd.DataFrame) -> pd.DataFrame:
+    return claims(summary).set_index("claim")
 
 
-def test_a_loss_of_several_seeds_is_their_mean_with_its_deviation(summary):
+# --- claims --------------------------------------------------------------------------------
+
+
+def test_the_runs_of_the_original_study_have_its_data_and_length(summary: pd.DataFrame) -> None:
+    assert is_original_study(summary)
+    for name in ORIGINAL_STUDY:
+        other = "photos" if name == "dataset" else 1
+        assert not is_original_study(pd.concat([summary, summary.assign(**{name: other})]))
+
+
+def test_every_stated_number_has_a_row_with_ours(summary: pd.DataFrame) -> None:
+    table = claims(summary)
+    assert len(table) == len(CLAIMED_SSIM) + sum(map(len, CLAIMED_LOSS.values()))
+    assert table["stated"].tolist() == [0.78, 0.96, 0.076, 0.051, 0.107, 0.055]
+    assert table["ours"].tolist() == pytest.approx([0.40, 0.85, 0.075, 0.049, 0.108, 0.054])
+    expected = ["lower here", "does not hold", "holds", "holds", "holds", "holds"]
+    assert table["verdict"].tolist() == expected
+
+
+def test_a_batch_size_of_more_seeds_counts_once(summary: pd.DataFrame) -> None:
+    more = summary[(summary.model == "vae") & (summary.batch_size == 16)]
+    more = more.assign(seed=1, test_ssim=0.51)
+    ours = claims(pd.concat([summary, more])).loc[0, "ours"]
+    assert ours == pytest.approx(((0.41 + 0.51) / 2 + 0.39) / 2)
+
+
+def test_a_loss_of_several_seeds_is_their_mean_with_its_deviation(summary: pd.DataFrame) -> None:
     seeds = pd.concat([summary, summary.assign(train_loss=summary.train_loss + 0.004, seed=1)])
-    table = claims.claim_table(seeds).set_index("Claim")
-    row = table.loc["VQ-VAE, batch 16: total loss in training"]
-    assert tuple(row) == ("about 0.076", "0.0770 ± 0.0028", "+0.0010", "holds")
+    row = by_claim(seeds).loc[TOTAL_16]
+    assert row.ours == pytest.approx(0.077)
+    assert row.sd == pytest.approx(0.004 / math.sqrt(2))
+    assert row.verdict == "holds"
 
 
 @pytest.mark.parametrize(
     ("value", "verdict"),
-    [(0.78, "holds"), (0.745, "holds"), (0.73, "lower here"), (0.83, "higher here")],
+    [
+        (0.78, "holds"),
+        (0.7411, "holds"),
+        (0.7409, "lower here"),
+        (0.8189, "holds"),
+        (0.8191, "higher here"),
+    ],
 )
-def test_about_is_within_five_percent(summary, value, verdict):
+def test_about_is_within_five_percent(summary: pd.DataFrame, value: float, verdict: str) -> None:
     summary.loc[summary.model == "vae", "test_ssim"] = value
-    assert claims.claim_table(summary).loc[0, "Verdict"] == verdict
+    assert claims(summary).loc[0, "verdict"] == verdict
 
 
-def test_above_is_above(summary):
-    summary.loc[summary.model == "vqvae", "test_ssim"] = [0.961, 0.97]
-    assert claims.claim_table(summary).loc[1, "Verdict"] == "holds"
+@pytest.mark.parametrize(
+    ("lowest", "verdict"), [(0.961, "holds"), (0.96, "does not hold"), (0.9, "does not hold")]
+)
+def test_above_is_above_at_every_batch_size(
+    summary: pd.DataFrame, lowest: float, verdict: str
+) -> None:
+    summary.loc[summary.model == "vqvae", "test_ssim"] = [lowest, 0.97]
+    assert claims(summary).loc[1, "verdict"] == verdict
 
 
-def test_a_claim_at_a_batch_size_that_was_not_run_stays_open(summary):
-    table = claims.claim_table(summary[summary.batch_size == 16]).set_index("Claim")
-    row = table.loc["VQ-VAE, batch 256: total loss in training"]
-    assert tuple(row[1:]) == ("–", "–", "not run")
+def test_what_was_not_run_stays_open(summary: pd.DataFrame) -> None:
+    row = by_claim(summary[summary.batch_size == 16]).loc[TOTAL_256]
+    assert math.isnan(row.ours)
+    assert row.verdict == "not run"
+    vae = claims(summary[summary.model == "vae"])
+    assert vae["verdict"].tolist() == ["lower here", *["not run"] * 5]
 
 
-def test_a_changed_number_changes_the_claims(summary):
-    summary.loc[(summary.model == "vqvae") & (summary.batch_size == 256), "test_ssim"] = 0.123
-    assert "0.123" in claims.claim_table(summary).to_string()
-    assert "VQ-VAE: SSIM, lowest of them (0.123)" in claims.claims_sentence(summary)
+def test_the_vqvae_s_runs_at_a_batch_size_are_these_alone(summary: pd.DataFrame) -> None:
+    at = vqvae_at(summary, 256)
+    assert at[["model", "batch_size", "train_loss"]].values.tolist() == [["vqvae", 256, 0.108]]
 
 
-def test_the_claims_that_hold_are_counted(summary):
-    assert claims.claims_sentence(summary).startswith("Of 6 numbers of the original report 4 hold")
-    some = summary[summary.batch_size == 16]
-    assert claims.claims_sentence(some).startswith("Of 4 numbers of the original report 2 hold")
-
-
-def test_claims_of_shorter_training_are_set_against_it(summary):
-    assert "50,000" not in claims.claims_sentence(summary)
-    for other in ({"epochs": 6}, {"n_train": 10_000}):
-        assert "trained for 40 epochs on 50,000" in claims.claims_sentence(summary.assign(**other))
-
-
-@pytest.fixture
-def normal(summary):
-    """As the study's VQ-VAEs, but started otherwise; all four losses hold."""
-    vqvae = summary[summary.model == "vqvae"]
-    return vqvae.assign(train_loss=[0.077, 0.105], train_reconstruction_loss=[0.0505, 0.0551])
-
-
-def test_losses_are_set_side_by_side_by_the_codebooks_start(summary, normal):
+def test_losses_that_fail_are_named_by_batch_size_and_column(summary: pd.DataFrame) -> None:
+    assert losses_that_fail(summary) == []
     summary.loc[summary.batch_size == 16, "train_loss"] = 0.085
-    table = claims.start_table(summary, normal).loc[16].set_index("Codebook's start")
-    losses = ["Total loss", "Reconstruction loss", "Weighted commitment"]
-    assert list(table.loc["uniform", losses]) == ["0.0850", "0.0490", "0.0360"]
-    assert list(table.loc["normal", losses]) == ["0.0770", "0.0505", "0.0265"]
-    assert list(table.loc["original report", losses]) == [
-        "about 0.076",
-        "about 0.051",
-        "about 0.025",
+    summary.loc[summary.batch_size == 256, "train_reconstruction_loss"] = 0.05
+    assert losses_that_fail(summary) == [(16, "train_loss"), (256, "train_reconstruction_loss")]
+
+
+# --- protocols -----------------------------------------------------------------------------
+
+
+def test_protocols_are_means_over_batch_sizes_and_the_lowest_of_them(audited: list[Run]) -> None:
+    scores = protocol_scores(audited)
+    assert list(scores) == ["vae", "vqvae", "vae_lowest", "vqvae_lowest"]
+    assert scores.loc["flat"].tolist() == pytest.approx([0.79, 0.9655, 0.78, 0.961])
+    assert scores.loc["Wang et al."].tolist() == pytest.approx([0.41, 0.85, 0.40, 0.84])
+
+
+def test_a_protocol_counts_a_batch_size_of_more_seeds_once(audited: list[Run]) -> None:
+    more = [
+        invented_run("vae", 16, ssim_by_protocol={"flat": 0.90}),
+        invented_run("vqvae", 256, ssim_by_protocol={"flat": 0.951}),
     ]
-    sentence = claims.start_sentence(summary, normal)
-    assert "ends at 0.0770 (0.0505) instead of 0.0850 (0.0490) at batch size 16; and" in sentence
-    assert "Within 5% of those stated are then all losses; with the start taken" in sentence
-    assert "here, all losses but the total loss at batch size 16." in sentence
-    assert "over seeds" not in sentence
-    seeds = pd.concat([normal, normal.assign(train_loss=normal.train_loss + 0.004, seed=1)])
-    said = claims.start_sentence(summary, seeds)
-    assert (
-        "0.0790 (0.0505) instead of 0.0850 (0.0490) at batch size 16, ± 0.0028 over seeds" in said
-    )
+    scores = protocol_scores(audited + more)
+    assert scores.loc["flat"].tolist() == pytest.approx([0.815, 0.963, 0.78, 0.956])
 
 
-def run(model: str, batch_size: int, dataset: str = "cifar10", **scores: float) -> SimpleNamespace:
-    config = TrainConfig(model=model, batch_size=batch_size, dataset=dataset)
-    return SimpleNamespace(config=config, evaluation={"ssim_by_protocol": scores})
-
-
-@pytest.fixture
-def audited():
-    """By `flat` both claims fit; by `lax` all is high; `Wang et al.` is low."""
-    return [
-        run("vae", 16, **{"Wang et al.": 0.42, "flat": 0.80, "lax": 0.99, "late": 0.78}),
-        run("vae", 256, **{"Wang et al.": 0.40, "flat": 0.78, "lax": 0.99, "late": 0.78}),
-        run("vqvae", 16, **{"Wang et al.": 0.86, "flat": 0.97, "lax": 1.0, "late": 0.97}),
-        run("vqvae", 256, **{"Wang et al.": 0.84, "flat": 0.961, "lax": 1.0, "late": 0.95}),
-    ]
-
-
-def test_protocols_are_averaged_and_the_vqvaes_lowest_batch_size_decides(audited):
-    scores = claims.protocol_scores(audited)
-    assert scores.loc["flat"].tolist() == pytest.approx([0.79, 0.9655, 0.961])
-    assert claims.protocols_like_the_claims(scores) == ["flat"]
-
-
-def test_a_batch_size_of_more_seeds_counts_no_more_than_the_others(audited):
-    more = [run("vae", 16, flat=0.90), run("vqvae", 256, flat=0.951)]  # a seed more
-    scores = claims.protocol_scores(audited + more)
-    assert scores.loc["flat"].tolist() == pytest.approx([0.815, 0.963, 0.956])
-
-
-def test_the_audit_names_the_protocols_that_fit_and_claims_no_more(audited):
-    sentence = claims.audit_sentence(audited)
-    assert "the VAE reaches 0.410 and the VQ-VAE 0.850" in sentence
-    assert "Of the 4 protocols tried" in sentence
-    assert "*flat* (0.790; 0.966, lowest 0.9610)" in sentence
-    assert "lax" not in sentence
-    assert "late" not in sentence
-    assert "does not prove" in sentence
-
-
-def test_the_audit_says_where_none_fits(audited):
+def test_a_protocol_fits_if_both_models_are_what_the_original_report_states(
+    audited: list[Run],
+) -> None:
+    assert fits_claims(protocol_scores(audited)) == ["flat"]
     audited[3].evaluation["ssim_by_protocol"]["flat"] = 0.9
-    assert "None of the protocols tried" in claims.audit_sentence(audited)
+    assert fits_claims(protocol_scores(audited)) == []
 
 
-def test_the_original_report_stands_beside_cifar10_only(audited):
-    stated = claims.protocol_table(audited).loc["original report"]
-    assert stated.tolist() == ["about 0.78", "", "above 0.96"]
-    elsewhere = [run("vae", 16, "photos", flat=0.8), run("vqvae", 16, "photos", flat=None)]
-    table = claims.protocol_table(elsewhere)
-    assert table.loc["flat"].tolist() == ["0.800", "–", "–"]
-    assert "original report" not in table.index
-    assert "nothing follows" in claims.audit_sentence(elsewhere)
-
-
-def test_only_cifar10_compares_with_the_original_report(summary):
-    assert claims.is_cifar10(summary)
-    assert not claims.is_cifar10(pd.concat([summary, summary.assign(dataset="photos")]))
+def test_a_protocol_without_a_score_fits_nothing(audited: list[Run]) -> None:
+    for run in audited:
+        run.evaluation["ssim_by_protocol"]["flat"] = None
+    scores = protocol_scores(audited)
+    assert scores.loc["flat"].isna().all()
+    assert fits_claims(scores) == []
