@@ -1,33 +1,52 @@
 """The models: sizes as published, losses against torch.distributions and NumPy."""
 
 import copy
+import inspect
 import math
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from conftest import MakeConfig
+from scipy.stats import entropy
 from torch import Tensor, nn
 from torch.distributions import Normal, kl_divergence
 
-from vqlib import VAE, VQVAE
-from vqlib.models import ResidualStack
+from vqlib import VAE, VQVAE, TrainConfig
+from vqlib.models import (
+    BATCH,
+    GRID,
+    MODELS,
+    ImageModel,
+    ResidualStack,
+    build_model,
+    kl_to_prior,
+    reconstruct_all,
+    settings,
+)
+
+T = TypeVar("T")
 
 
-def seeded(make: type[nn.Module], **options: float) -> nn.Module:
+def seeded(make: Callable[..., T], **options: Any) -> T:
+    """Return what a function makes from a random state that is always the same."""
     with torch.random.fork_rng([]):
         torch.manual_seed(0)
         return make(**options)
 
 
-@pytest.fixture(params=[VAE, VQVAE], ids=["vae", "vqvae"])
-def model(request: pytest.FixtureRequest) -> nn.Module:
-    return seeded(request.param)
+@pytest.fixture(params=MODELS)
+def model(request: pytest.FixtureRequest) -> ImageModel:
+    """Return a fresh model of each kind."""
+    return seeded(MODELS[request.param])
 
 
 @pytest.fixture
 def spread_vqvae(random_images: Tensor) -> VQVAE:
-    """A VQ-VAE whose codes lie among its encoder's outputs, so that many are in use."""
+    """Return a VQ-VAE whose codes lie among its encoder's outputs, so that many are in use."""
     model = seeded(VQVAE, num_embeddings=64).eval()
     with torch.no_grad():
         vectors = model.encode(random_images).permute(0, 2, 3, 1).reshape(-1, 64)
@@ -41,7 +60,7 @@ def spread_vqvae(random_images: Tensor) -> VQVAE:
 
 @pytest.mark.parametrize("beta", [1.0, 0.2, 0.0])
 def test_vae_loss_is_the_negative_evidence_lower_bound(random_images: Tensor, beta: float) -> None:
-    """Decoder variance 1/2; the constant of its log-likelihood, log(π)/2 a pixel, is left out."""
+    # decoder variance 1/2; the constant of its log-likelihood, log(π)/2 a pixel, is left out
     model = seeded(VAE, beta=beta)
     with torch.no_grad():
         model.encoder[-1].weight.mul_(20)  # a KL that is not next to nothing
@@ -63,6 +82,17 @@ def test_vae_loss_is_the_negative_evidence_lower_bound(random_images: Tensor, be
     assert terms["reconstruction"] == pytest.approx(reconstruction, rel=1e-5)
     assert terms["kl"] == pytest.approx(kl, rel=1e-5)
     assert terms["loss"] == pytest.approx(reconstruction + beta * kl, rel=1e-5)
+
+
+def test_kl_to_the_prior_is_that_of_torch() -> None:
+    mean, log_variance = torch.linspace(-3, 3, 7), torch.linspace(-4, 2, 7)
+    posterior = Normal(mean.double(), (log_variance.double() / 2).exp())
+    expected = kl_divergence(posterior, Normal(0.0, 1.0))
+    torch.testing.assert_close(kl_to_prior(mean, log_variance).double(), expected)
+
+
+def test_the_bits_of_a_vae_are_its_kl_term_in_bits() -> None:
+    assert VAE().bits({"kl": 20.0, "loss": 1.0}) == pytest.approx(20 / math.log(2))
 
 
 def test_vae_draws_new_noise_for_every_image_and_call(random_images: Tensor) -> None:
@@ -111,8 +141,13 @@ def test_vqvae_sizes_are_those_of_the_paper(random_images: Tensor) -> None:
     assert model.decode(z_e).shape == (6, 3, 32, 32)
 
 
+def test_the_bits_of_a_vqvae_are_those_of_its_codes() -> None:
+    assert VQVAE().bits({}) == 64 * 9
+    assert VQVAE(num_embeddings=100).bits({}) == pytest.approx(64 * math.log2(100))
+
+
 def test_vqvae_has_the_paper_s_layers() -> None:
-    """Two stride-2 convolutions of 4×4, two residual blocks of 3×3 and 1×1; the mirror image."""
+    # two stride-2 convolutions of 4×4, two residual blocks of 3×3 and 1×1; the mirror image
     model = seeded(VQVAE)
     for half, kind in ((model.encoder, nn.Conv2d), (model.decoder, nn.ConvTranspose2d)):
         strided = [m for m in half.modules() if isinstance(m, kind) and m.stride == (2, 2)]
@@ -153,7 +188,7 @@ def test_vqvae_loss_is_equation_3(random_images: Tensor, decay: float) -> None:
 def test_reconstruction_error_reaches_the_encoder_through_the_quantizer(
     random_images: Tensor,
 ) -> None:
-    """Without commitment the encoder gets the decoder's gradient as if it were the code."""
+    # without commitment the encoder gets the decoder's gradient as if it were the code
     model = seeded(VQVAE, commitment_cost=0.0).eval()
     model.loss(random_images)["loss"].backward()
     received = [p.grad.clone() for p in model.encoder.parameters()]
@@ -177,7 +212,7 @@ def test_reconstruction_is_decoded_from_codes_alone(
 def test_codes_are_float32_decisions_under_autocast(
     spread_vqvae: VQVAE, random_images: Tensor
 ) -> None:
-    """Whatever the encoder computes in, its output is assigned in float32."""
+    # whatever the encoder computes in, its output is assigned in float32
     with torch.autocast("cpu", torch.bfloat16), torch.no_grad():
         z_e = spread_vqvae.encode(random_images)
         codes = spread_vqvae.codes(random_images)
@@ -188,7 +223,7 @@ def test_codes_are_float32_decisions_under_autocast(
 
 
 def test_residual_block_leaves_the_skip_path_alone() -> None:
-    """h + f(relu(h)), not relu(h) + f(relu(h)), as an in-place ReLU would make it."""
+    # h + f(relu(h)), not relu(h) + f(relu(h)), as an in-place ReLU would make it
     stack = seeded(ResidualStack, num_hiddens=8, num_residual_hiddens=4, num_residual_layers=2)
     h = torch.randn(2, 8, 5, 5, generator=torch.Generator().manual_seed(0))
     kept = h.clone()
@@ -201,11 +236,11 @@ def test_residual_block_leaves_the_skip_path_alone() -> None:
     assert torch.equal(h, kept)
 
 
-# --- both ----------------------------------------------------------------------------------
+# --- every model ---------------------------------------------------------------------------
 
 
 def test_reconstruct_is_deterministic_and_stays_in_range(
-    model: nn.Module, random_images: Tensor
+    model: ImageModel, random_images: Tensor
 ) -> None:
     with torch.no_grad():
         model.decoder[-1].weight.mul_(1000)  # far outside [0, 1] before it is clipped
@@ -218,13 +253,13 @@ def test_reconstruct_is_deterministic_and_stays_in_range(
     assert first.max() == 1
 
 
-def test_reconstruct_is_float32_under_autocast(model: nn.Module, random_images: Tensor) -> None:
+def test_reconstruct_is_float32_under_autocast(model: ImageModel, random_images: Tensor) -> None:
     with torch.autocast("cpu", torch.bfloat16):
         assert model.reconstruct(random_images).dtype == torch.float32
 
 
 def test_reconstruct_changes_nothing_in_training_mode(
-    model: nn.Module, random_images: Tensor
+    model: ImageModel, random_images: Tensor
 ) -> None:
     before = copy.deepcopy(model.state_dict())
     expected = model.eval().reconstruct(random_images)
@@ -234,37 +269,180 @@ def test_reconstruct_changes_nothing_in_training_mode(
 
 
 def test_an_image_s_reconstruction_does_not_depend_on_its_batch(
-    model: nn.Module, random_images: Tensor
+    model: ImageModel, random_images: Tensor
 ) -> None:
     together, alone = model.reconstruct(random_images), model.reconstruct(random_images[2:3])
     torch.testing.assert_close(together[2:3], alone, rtol=0, atol=1e-5)
 
 
-def test_loss_gives_every_parameter_a_gradient(model: nn.Module, random_images: Tensor) -> None:
+def test_loss_gives_every_parameter_a_gradient(model: ImageModel, random_images: Tensor) -> None:
     model.loss(random_images)["loss"].backward()
     for name, parameter in model.named_parameters():
         assert parameter.grad is not None, name
         assert parameter.grad.any(), name
 
 
-def test_loss_does_not_alter_the_images(model: nn.Module, random_images: Tensor) -> None:
+def test_loss_does_not_alter_the_images(model: ImageModel, random_images: Tensor) -> None:
     kept = random_images.clone()
     model.loss(random_images)
     model.reconstruct(random_images)
     assert torch.equal(random_images, kept)
 
 
-METHODS = [
-    *((VAE, method) for method in ("encode", "loss", "reconstruct")),
-    *((VQVAE, method) for method in ("encode", "loss", "reconstruct", "codes")),
-]
+def bytes_and_floats() -> tuple[Tensor, Tensor]:
+    """Return the same six images as uint8 and as float32 in [0, 1]."""
+    levels = torch.randint(
+        0, 256, (6, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
+    )
+    return levels, levels.float() / 255
+
+
+def test_images_may_be_uint8_or_float(model: ImageModel) -> None:
+    as_bytes, as_floats = bytes_and_floats()
+    assert torch.equal(model.reconstruct(as_bytes), model.reconstruct(as_floats))
+    losses = [seeded(copy.deepcopy(model).loss, x=x) for x in (as_bytes, as_floats)]
+    assert losses[0].keys() == losses[1].keys()
+    assert all(torch.equal(losses[0][name], losses[1][name]) for name in losses[0])
+    if model.num_codes:
+        assert torch.equal(model.codes(as_bytes), model.codes(as_floats))
+
+
+METHODS = [(name, method) for name in MODELS for method in ("loss", "reconstruct")]
 
 
 @pytest.mark.parametrize("shape", [(2, 1, 32, 32), (2, 3, 28, 28), (2, 32, 32, 3), (3, 32, 32)])
-@pytest.mark.parametrize(("kind", "method"), METHODS)
-def test_wrong_shape_is_refused_with_the_shape_expected(
-    kind: type[nn.Module], method: str, shape: tuple[int, ...]
+@pytest.mark.parametrize(("name", "method"), [*METHODS, ("vae", "encode"), ("vqvae", "codes")])
+def test_a_wrong_shape_is_refused_with_the_shape_expected(
+    name: str, method: str, shape: tuple[int, ...]
 ) -> None:
     with pytest.raises(ValueError, match=r"\(B, 3, 32, 32\)") as refused:
-        getattr(seeded(kind), method)(torch.zeros(shape))
+        getattr(seeded(MODELS[name]), method)(torch.zeros(shape))
     assert str(shape) in str(refused.value)
+
+
+# --- what a model is built from ------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_the_settings_of_a_model_are_what_its_constructor_takes(name: str) -> None:
+    assert {*settings(name), "data_variance"} == set(inspect.signature(MODELS[name]).parameters)
+
+
+def test_a_third_model_has_the_settings_of_its_constructor(autoencoder: str) -> None:
+    assert settings(autoencoder) == ("latent_dim",)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_model_is_built_with_the_values_of_its_config(
+    name: str, small_config: MakeConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: dict[str, Any] = {}
+    monkeypatch.setitem(MODELS, name, _taking(MODELS[name], given))
+    config = small_config(name)
+    build_model(config, 0.07)
+    expected = {setting: getattr(config, setting) for setting in settings(name)}
+    assert given == {**expected, "data_variance": 0.07}
+
+
+def _taking(kind: type[ImageModel], given: dict[str, Any]) -> Any:
+    """Return a constructor with the signature of a model's, which stores what it is given."""
+
+    def make(**values: Any) -> ImageModel:
+        given.update(values)
+        return kind(**values)
+
+    make.__signature__ = inspect.signature(kind)  # type: ignore[attr-defined]
+    return make
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_building_a_model_leaves_the_random_state_as_it_was(name: str) -> None:
+    torch.manual_seed(7)
+    before = torch.get_rng_state()
+    first = build_model(TrainConfig(model=name), 0.07)
+    assert torch.equal(torch.get_rng_state(), before)
+    second = build_model(TrainConfig(model=name), 0.07)
+    for one, two in zip(first.parameters(), second.parameters(), strict=True):
+        assert torch.equal(one, two)
+
+
+# --- figures over test images --------------------------------------------------------------
+
+
+class Told(ImageModel):
+    """A model whose reconstructions are darker by 0.25, or 0.25 if it is told codes."""
+
+    def __init__(self, codes: Tensor | None, num_codes: int = 0):
+        super().__init__()
+        self.data_variance = 0.0625
+        self.weight = nn.Parameter(torch.ones(1))
+        self.told, self.count, self.seen = codes, num_codes, 0
+
+    @property
+    def num_codes(self) -> int:
+        return self.count
+
+    def codes(self, x: Tensor) -> Tensor | None:
+        if self.told is None:
+            return None
+        self.seen += len(x)
+        return self.told[self.seen - len(x) : self.seen]
+
+    def reconstruct(self, x: Tensor) -> Tensor:
+        return x - 0.25
+
+    def decode_codes(self, codes: Tensor) -> Tensor:
+        return torch.full((len(codes), 3, 32, 32), 0.25)
+
+
+GREY = torch.full((BATCH + 50, 3, 32, 32), 51, dtype=torch.uint8)  # 0.2
+
+
+def test_test_figures_without_codes_are_the_error_alone() -> None:
+    figures = Told(None).test_figures(GREY)
+    assert figures.pop("test_nmse") == pytest.approx(1.0)  # 0.25² / 0.0625
+    assert figures == {"perplexity": None, "codes_used": None, "collapsed": None}
+
+
+def test_test_figures_count_the_codes_of_all_images() -> None:
+    codes = torch.zeros(len(GREY), GRID, GRID, dtype=torch.int64)
+    codes[:100], codes[-30:] = 1, 3  # 100 : 170 : 30 images, in two batches
+    figures = Told(codes, num_codes=5).test_figures(GREY)
+    assert figures["test_nmse"] == pytest.approx(0.05**2 / 0.0625, rel=1e-5)
+    expected = np.exp(entropy(np.array([100, 170, 30]) / 300))
+    assert figures["perplexity"] == pytest.approx(expected, rel=1e-9)
+    assert figures["codes_used"] == 3
+    assert figures["collapsed"] is False
+
+
+def test_test_figures_tell_a_collapse() -> None:
+    codes = torch.zeros(len(GREY), GRID, GRID, dtype=torch.int64)
+    figures = Told(codes, num_codes=5).test_figures(GREY)
+    assert figures["perplexity"] == pytest.approx(1)
+    assert figures["collapsed"] is True
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_test_figures_are_those_of_the_reconstructions(name: str) -> None:
+    as_bytes, as_floats = bytes_and_floats()
+    model = seeded(MODELS[name], data_variance=0.07)
+    figures = model.test_figures(as_bytes)
+    y = model.reconstruct(as_floats)
+    expected = np.mean((as_floats.double().numpy() - y.double().numpy()) ** 2) / 0.07
+    assert figures["test_nmse"] == pytest.approx(expected, rel=1e-6)
+    codes = model.codes(as_floats)
+    assert figures["codes_used"] == (None if codes is None else codes.unique().numel())
+
+
+def test_all_images_are_reconstructed_in_batches_and_in_evaluation_mode() -> None:
+    as_bytes, as_floats = bytes_and_floats()
+    images = as_bytes.repeat(BATCH // 6 + 1, 1, 1, 1)
+    model = seeded(VQVAE).train()
+    made = list(reconstruct_all(model, images))
+    assert [len(x) for x, _, _ in made] == [BATCH, len(images) - BATCH]
+    assert not model.training
+    x, y, codes = made[0]
+    assert torch.equal(x[:6], as_floats)
+    torch.testing.assert_close(y[:6], model.reconstruct(as_floats), rtol=0, atol=1e-5)
+    assert codes is not None
+    assert codes.shape == (BATCH, GRID, GRID)
