@@ -1,4 +1,4 @@
-"""Processes that train together, begun as torchrun begins them, but forked, so that it is fast."""
+"""Processes that train together, started as torchrun starts them, but forked: that is faster."""
 
 import json
 import multiprocessing
@@ -19,9 +19,9 @@ class Rank:
 
     Attributes:
         exit_code: negative for a signal.
-        said: on standard output and standard error.
-        losses: of each step it took, all terms; none where it was killed.
-        wrote: the files that it opened to write in the results' folder; none where it was killed.
+        said: what it printed, errors too.
+        losses: all terms of each step it took; none if it was killed.
+        wrote: files that it opened to write in the folder of results; none if it was killed.
     """
 
     exit_code: int
@@ -33,7 +33,14 @@ class Rank:
 def train(
     arguments: Sequence[str], results: Path, processes: int, prepare: Prepare | None = None
 ) -> list[Rank]:
-    """Runs `vqlib train` in so many processes; `prepare` is called in each, with its rank."""
+    """Run `vqlib train` in processes that train together, and return how each ended.
+
+    Args:
+        arguments: of `vqlib train`.
+        results: folder of run folders; `last.pt` in it keeps the last resume state.
+        processes: how many; one trains alone.
+        prepare: is called in each process with its rank.
+    """
     results.mkdir(exist_ok=True)
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["vqlib.cli", "vqlib.training", "torch._dynamo"])

@@ -1,6 +1,6 @@
-"""JupyterLab in a real browser: every notebook runs, shows its figures, and is exported as PDF.
+"""JupyterLab in a real browser: every notebook runs, shows its figures and is exported as PDF.
 
-It needs the extra `browser` (`.venv/bin/pip install -e ".[browser]"`) and Chromium or Chrome.
+This needs the extra `browser` (`.venv/bin/pip install -e ".[browser]"`) and Chromium or Chrome.
 """
 
 import os
@@ -18,6 +18,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from conftest import copy_project
 from pypdf import PageObject, PdfReader
 
 from vqlib.paths import ROOT
@@ -38,17 +39,9 @@ MINUTE = 60_000  # milliseconds
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy with the shipped results, whose notebooks have no outputs yet."""
+    """Return a copy of the project with the shipped results and notebooks without outputs."""
     folder = tmp_path_factory.mktemp("browser")
-    for part in (
-        "vqlib",
-        "notebooks",
-        "results/paper",
-        "results/longer",
-        "results/precision",
-        "results/codebook",
-    ):
-        shutil.copytree(ROOT / part, folder / part)
+    copy_project(folder)
     for path in (folder / "notebooks").glob("*.ipynb"):
         notebook = nbformat.read(path, as_version=4)
         for cell in notebook.cells:
@@ -60,7 +53,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def address(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Where JupyterLab serves the project's notebooks, all cells drawn and not those in view."""
+    """Serve the notebooks in JupyterLab, which draws all cells and not only those in view."""
     settings = tmp_path_factory.mktemp("settings")
     tracker = settings / "@jupyterlab" / "notebook-extension" / "tracker.jupyterlab-settings"
     tracker.parent.mkdir(parents=True)
@@ -102,6 +95,7 @@ def _wait_for(url: str, seconds: float = 120) -> None:
 
 @pytest.fixture(scope="module")
 def page(address: str) -> Iterator["playwright.Page"]:
+    """Return a page of the browser."""
     with playwright.sync_playwright() as driver:
         browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         page = browser.new_page(viewport={"width": 1400, "height": 1000})
@@ -118,7 +112,7 @@ def _menu(page: "playwright.Page", *entries: str) -> None:
 
 @contextmanager
 def _running(page: "playwright.Page", address: str, name: str) -> Iterator[None]:
-    """Opens a notebook and runs all; in the end its kernel goes, which holds much memory."""
+    """Open a notebook and run all cells; shut down its kernel at the end, for it holds memory."""
     page.goto(f"{address}/lab/tree/{name}?reset")
     page.locator(".jp-Notebook-cell").first.wait_for()
     page.get_by_text("Python 3 (ipykernel) | Idle").wait_for()  # else it asks for a kernel
@@ -129,7 +123,7 @@ def _running(page: "playwright.Page", address: str, name: str) -> Iterator[None]
 
 
 def _wait_until_run(page: "playwright.Page", path: Path) -> int:
-    """Waits for the last code cell's number; returns it."""
+    """Wait for the number of the last code cell, and return it."""
     count = len(_code_cells(path))
     prompt = page.locator(".jp-InputPrompt", has_text=f"[{count}]:")
     prompt.wait_for(state="attached", timeout=4 * MINUTE)
@@ -138,7 +132,7 @@ def _wait_until_run(page: "playwright.Page", path: Path) -> int:
 
 
 def _with_parameters(project: Path, name: str, **values: object) -> Path:
-    """A copy of a notebook with other parameters."""
+    """Copy a notebook, with other parameters, and return its path."""
     notebook = nbformat.read(project / "notebooks" / name, 4)
     lines = [f"{name} = {value!r}" for name, value in values.items()]
     notebook.cells.insert(3, nbformat.v4.new_code_cell("\n".join(lines)))
@@ -181,7 +175,7 @@ def _visible_pictures(page: "playwright.Page") -> int:
 
 
 def _check_pdf(pdf: PdfReader, path: Path) -> None:
-    """It has the notebook's title, figures and equations."""
+    """Check that a PDF has the notebook's title, figures and equations."""
     cells = nbformat.read(path, 4).cells
     title = cells[0].source.splitlines()[0].removeprefix("# ")
     assert pdf.metadata.title == title
@@ -198,7 +192,7 @@ def _fonts(page: PageObject) -> list:
 
 
 def _saved_outputs(path: Path, count: int, seconds: float = 60) -> list[nbformat.NotebookNode]:
-    """The notebook's outputs, once JupyterLab has saved it with all cells run."""
+    """Return a notebook's outputs once JupyterLab has saved it with all cells run."""
     deadline = time.monotonic() + seconds
     while True:
         cells = _code_cells(path)

@@ -1,4 +1,4 @@
-"""The training loop trains what is neither an image nor one of the library's models."""
+"""The training loop trains what is neither images nor one of the library's models."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -19,7 +19,7 @@ CONFIG = TrainConfig(dataset="photos", batch_size=8, epochs=3, precision="float3
 
 
 class NextInRow(nn.Module):
-    """Predicts each integer of a grid from its left neighbour, with dropout for the noise."""
+    """A model that predicts each integer of a grid from its left neighbour, with dropout."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -38,14 +38,14 @@ class NextInRow(nn.Module):
 
 @pytest.fixture(scope="module")
 def grids() -> Tensor:
-    """Integers (44, 4, 4), each row of which counts up."""
+    """Return integers (44, 4, 4); each row counts up."""
     first = torch.randint(VALUES, (44, 4, 1), generator=torch.Generator().manual_seed(0))
     return (first + torch.arange(4)) % VALUES
 
 
 @pytest.fixture
 def train(grids: Tensor) -> Callable[[Path], Trainer]:
-    """Trains on the grids in a folder, from the start or from where it was interrupted."""
+    """Return a function that trains on the grids in a folder, or resumes there."""
 
     def run(folder: Path) -> Trainer:
         folder.mkdir(exist_ok=True)
@@ -89,6 +89,12 @@ def test_killed_at_a_step_it_ends_bit_for_bit_as_if_it_had_not_been(
         assert torch.equal(resumed.model.state_dict()[name], value)
     histories = [pd.DataFrame(each.history).drop(columns="seconds") for each in (whole, resumed)]
     pd.testing.assert_frame_equal(*histories)
-    states = [read_state(each.folder / "resume.pt") for each in (whole, resumed)]
-    moments = [state["optimizer"]["state"][0]["exp_avg_sq"] for state in states]
+    moments = [moment(each.folder / "resume.pt") for each in (whole, resumed)]
     assert torch.equal(*moments)
+
+
+def moment(path: Path) -> Tensor:
+    """Return the optimizer's second moment in a resume state."""
+    state = read_state(path)
+    assert state is not None
+    return state["optimizer"]["state"][0]["exp_avg_sq"]

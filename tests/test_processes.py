@@ -1,4 +1,4 @@
-"""A training in two processes is the same experiment as in one."""
+"""A training in several processes is the same experiment as in one."""
 
 import itertools
 import os
@@ -16,43 +16,54 @@ import psutil
 import pytest
 import ranks
 import torch
+from conftest import refusal
+from torch import Tensor, nn
 
 import vqlib.training
-from vqlib import UserError, load_run
+from vqlib import load_run
 from vqlib.system import processes
 from vqlib.system.checkpoint import read_state
 from vqlib.system.files import sole_writer
 
-# 40 images in batches of 13: of the two processes' shares one has 7 and one has 6, and of the last
-# batch, which is a single image, one has nothing. 13 epochs are 52 steps.
+# 40 images in batches of 13: one of two processes gets 7 images, the other 6. The last batch is a
+# single image, so that one of them gets nothing. 13 epochs are 52 steps.
 FEW = ("--batch-size", "13", "--epochs", "13")
+STEPS = 52
+CODES = 16
 FLOAT32 = ("--precision", "float32")
-# Sums over two processes are rounded otherwise than one's. Training magnifies that, as it does any
-# other change of 1e-7; these sizes and rates are such that it does so least.
-SMALL = {
+# Two processes round their sums differently from one. Training magnifies that, as it magnifies any
+# change of 1e-7; with these sizes and rates it does so least.
+KINDS: dict[str, tuple[str, ...]] = {
     "vae": ("vae", "--learning-rate", "2e-5"),
     "vqvae": (
         *("vqvae", "--num-hiddens", "32", "--num-residual-hiddens", "8"),
-        *("--num-residual-layers", "1", "--num-embeddings", "16", "--embedding-dim", "4"),
+        *("--num-residual-layers", "1", "--num-embeddings", str(CODES), "--embedding-dim", "4"),
     ),
 }
-SMALL["learnt codebook"] = (*SMALL["vqvae"], "--decay", "0")
-KINDS = tuple(SMALL)
+KINDS["learnt codebook"] = (*KINDS["vqvae"], "--decay", "0")
+
+Few = tuple[str, ...]
+Train = Callable[..., list[ranks.Rank]]
+Alone = dict[str, tuple[Path, list[dict[str, float]]]]
+
+
+# --- two processes -------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
-def few(picture_folder: Path) -> tuple[str, ...]:
+def few(picture_folder: Path) -> Few:
+    """Return options for a training of 40 images."""
     return ("--dataset", str(picture_folder), *FEW)
 
 
 @pytest.fixture(scope="module")
-def train(few: tuple[str, ...]) -> Callable[..., list[ranks.Rank]]:
-    """Trains in so many processes, which must all end well."""
+def train(few: Few) -> Train:
+    """Return a function that trains in so many processes, which must all end well."""
 
     def trained(
         results: Path, kind: str, count: int, prepare: ranks.Prepare | None = None
     ) -> list[ranks.Rank]:
-        ended = ranks.train([*SMALL[kind], *few, *FLOAT32], results, count, prepare)
+        ended = ranks.train([*KINDS[kind], *few, *FLOAT32], results, count, prepare)
         assert [rank.exit_code for rank in ended] == [0] * count, [rank.said for rank in ended]
         return ended
 
@@ -64,29 +75,33 @@ def run_folder(results: Path) -> Path:
 
 
 def codebook(results: Path) -> torch.Tensor:
-    """As it was when the last epoch ended, in float32."""
-    return read_state(results / "last.pt")["model"]["quantizer.codebook"]
+    """Return the codebook as it was when the last epoch ended, in float32."""
+    state = read_state(results / "last.pt")
+    assert state is not None
+    return state["model"]["quantizer.codebook"]
 
 
 def assert_same_history(results: Path, other: Path) -> None:
-    """But for the seconds, within 1e-5."""
+    """Compare two histories within 1e-5, but for the seconds."""
     histories = [load_run(run_folder(folder)).history for folder in (results, other)]
     one, two = (history.drop(columns=["seconds", "collapsed"]) for history in histories)
     pd.testing.assert_frame_equal(one, two, rtol=1e-5, atol=1e-6, check_dtype=False)
 
 
 @pytest.fixture(scope="module")
-def alone(train, tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Path, list]]:
-    """Each kind of model trained by one process: results, and losses of each step."""
+def alone(train: Train, tmp_path_factory: pytest.TempPathFactory) -> Alone:
+    """Return results and losses of each step of each kind of model, trained by one process."""
     folders = {kind: tmp_path_factory.mktemp("alone") / "results" for kind in KINDS}
     return {kind: (at, train(at, kind, 1)[0].losses) for kind, at in folders.items()}
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_two_processes_train_as_one_does(train, alone, kind: str, tmp_path: Path) -> None:
+def test_two_processes_train_as_one_does(
+    train: Train, alone: Alone, kind: str, tmp_path: Path
+) -> None:
     results, losses = alone[kind]
     both = train(tmp_path / "two", kind, 2)
-    assert len(losses) == 52
+    assert len(losses) == STEPS
     for rank in both:
         for term in losses[0]:
             ours, alones = [step[term] for step in rank.losses], [step[term] for step in losses]
@@ -94,7 +109,7 @@ def test_two_processes_train_as_one_does(train, alone, kind: str, tmp_path: Path
     assert_same_history(tmp_path / "two", results)
     if kind != "vae":
         ours, alones = codebook(tmp_path / "two"), codebook(results)
-        assert len(ours.unique(dim=0)) == 16
+        assert len(ours.unique(dim=0)) == CODES
         torch.testing.assert_close(ours, alones, rtol=1e-5, atol=1e-5)
 
 
@@ -107,7 +122,9 @@ def forget_to_add_up(_rank: int) -> None:
     vqlib.quantizer.processes = Forgetful
 
 
-def test_codes_that_are_not_added_up_would_be_seen(train, alone, tmp_path: Path) -> None:
+def test_codes_that_are_not_added_up_would_be_seen(
+    train: Train, alone: Alone, tmp_path: Path
+) -> None:
     results, losses = alone["vqvae"]
     both = train(tmp_path / "two", "vqvae", 2, forget_to_add_up)
     differences = [
@@ -121,7 +138,7 @@ def test_codes_that_are_not_added_up_would_be_seen(train, alone, tmp_path: Path)
 def start_elsewhere(rank: int) -> None:
     build = vqlib.training.build_model
 
-    def built(*arguments):
+    def built(*arguments: object) -> nn.Module:
         model = build(*arguments)
         with torch.no_grad():
             for weight in model.state_dict().values():
@@ -133,13 +150,13 @@ def start_elsewhere(rank: int) -> None:
 
 @pytest.mark.parametrize("kind", ["vae", "vqvae"])
 def test_weights_and_codebook_start_as_the_first_process_has_them(
-    train, alone, kind: str, tmp_path: Path
+    train: Train, alone: Alone, kind: str, tmp_path: Path
 ) -> None:
     train(tmp_path / "two", kind, 2, start_elsewhere)
     assert_same_history(tmp_path / "two", alone[kind][0])
 
 
-def test_only_the_first_process_writes_and_speaks(train, tmp_path: Path) -> None:
+def test_only_the_first_process_writes_and_speaks(train: Train, tmp_path: Path) -> None:
     first, second = train(tmp_path / "two", "vae", 2)
     assert "training on cpu" in first.said
     assert any("weights.safetensors" in path for path in first.wrote)
@@ -151,8 +168,8 @@ def test_only_the_first_process_writes_and_speaks(train, tmp_path: Path) -> None
     assert [rank.losses for rank in again] == [[], []]
 
 
-def test_bfloat16_in_two_processes_is_bfloat16(few, tmp_path: Path) -> None:
-    arguments = [*SMALL["vqvae"], *few, "--precision", "bfloat16"]
+def test_bfloat16_in_two_processes_is_bfloat16(few: Few, tmp_path: Path) -> None:
+    arguments = [*KINDS["vqvae"], *few, "--precision", "bfloat16"]
     losses = []
     for count in (1, 2):
         ended = ranks.train(arguments, tmp_path / str(count), count)
@@ -163,10 +180,10 @@ def test_bfloat16_in_two_processes_is_bfloat16(few, tmp_path: Path) -> None:
 
 
 def kill_itself(rank: int, which: int) -> None:
-    """In the middle of the eighth epoch, as the system does where memory runs out."""
+    """Kill a process in the middle of the eighth epoch, as the system does without memory."""
     step, steps = vqlib.training.Trainer._step, itertools.count(1)
 
-    def killed(trainer, batch):
+    def killed(trainer: vqlib.training.Trainer, batch: Tensor) -> dict[str, Tensor]:
         if rank == which and next(steps) == 30:
             os.kill(os.getpid(), signal.SIGKILL)
         return step(trainer, batch)
@@ -180,29 +197,35 @@ def kill_itself(rank: int, which: int) -> None:
     [("vqvae", 2, 1, 1), ("vqvae", 1, 0, 2), ("vae", 2, 0, 2), ("learnt codebook", 2, 1, 2)],
 )
 def test_a_run_goes_on_in_any_number_of_processes_once_one_was_killed(
-    train, few, alone, kind: str, begun: int, killed: int, resumed: int, tmp_path: Path
+    train: Train,
+    few: Few,
+    alone: Alone,
+    kind: str,
+    begun: int,
+    killed: int,
+    resumed: int,
+    tmp_path: Path,
 ) -> None:
-    arguments = [*SMALL[kind], *few, *FLOAT32]
+    arguments = [*KINDS[kind], *few, *FLOAT32]
     ended = ranks.train(arguments, tmp_path / "run", begun, partial(kill_itself, which=killed))
     assert ended.pop(killed).exit_code == -signal.SIGKILL
     for rank in ended:
         assert rank.exit_code == 1
-        assert rank.said.splitlines()[-1] == (
-            f"vqlib: rank {1 - killed}: another of the 2 processes ended; "
-            "run the same command again to resume"
-        )
+        told = rank.said.splitlines()[-1]
+        for fact in (f"vqlib: rank {1 - killed}:", "2 processes ended", "same command again"):
+            assert fact in told
         assert "Traceback" not in rank.said
     after = train(tmp_path / "run", kind, resumed)
     assert "resumed after epoch 7" in after[0].said
-    assert len(after[0].losses) == 52 - 28
+    assert len(after[0].losses) == STEPS - 28
     assert_same_history(tmp_path / "run", alone[kind][0])
 
 
 @pytest.mark.faults
 def test_torchrun_ends_when_a_process_is_killed_and_the_same_command_goes_on(
-    few, tmp_path: Path
+    few: Few, tmp_path: Path
 ) -> None:
-    arguments = [*SMALL["vqvae"], *few, "--epochs", "50"]
+    arguments = [*KINDS["vqvae"], *few, "--epochs", "50"]
     results = tmp_path / "results"
     torchrun = subprocess.Popen(
         [
@@ -221,7 +244,8 @@ def test_torchrun_ends_when_a_process_is_killed_and_the_same_command_goes_on(
     said, _ = torchrun.communicate(timeout=60)
     assert torchrun.returncode == 1
     [line] = [line for line in said.splitlines() if line.startswith("vqlib: ")]
-    assert "another of the 2 processes ended; run the same command again" in line
+    assert "2 processes ended" in line
+    assert "same command again" in line
     assert not workers["0"].is_running()
     again = ranks.train(arguments, results, 2)
     assert "resumed after epoch" in again[0].said
@@ -239,8 +263,10 @@ def test_torchrun_ends_when_a_process_is_killed_and_the_same_command_goes_on(
         (("--learning-rate", "1e30"), "loss not finite at epoch 1, step 2"),
     ],
 )
-def test_what_is_wrong_is_said_once(few, slip: tuple[str, str], told: str, tmp_path: Path) -> None:
-    first, second = ranks.train([*SMALL["vae"], *few, *FLOAT32, *slip], tmp_path / "two", 2)
+def test_what_is_wrong_is_said_once(
+    few: Few, slip: tuple[str, str], told: str, tmp_path: Path
+) -> None:
+    first, second = ranks.train([*KINDS["vae"], *few, *FLOAT32, *slip], tmp_path / "two", 2)
     assert (first.exit_code, second.exit_code) == (1, 1)
     [line] = [line for line in first.said.splitlines() if line.startswith("vqlib: ")]
     assert told in line
@@ -249,8 +275,10 @@ def test_what_is_wrong_is_said_once(few, slip: tuple[str, str], told: str, tmp_p
 
 
 @pytest.mark.faults
-def test_a_run_in_another_process_s_hands_is_left_to_it(few, alone, tmp_path: Path) -> None:
-    arguments = [*SMALL["vae"], *few, *FLOAT32]
+def test_a_run_in_another_process_s_hands_is_left_to_it(
+    few: Few, alone: Alone, tmp_path: Path
+) -> None:
+    arguments = [*KINDS["vae"], *few, *FLOAT32]
     with sole_writer(tmp_path / run_folder(alone["vae"][0]).name):
         first, second = ranks.train(arguments, tmp_path, 2)
     assert (first.exit_code, second.exit_code) == (1, 1)
@@ -258,10 +286,26 @@ def test_a_run_in_another_process_s_hands_is_left_to_it(few, alone, tmp_path: Pa
     assert second.said == ""
 
 
+# --- one process -----------------------------------------------------------------------------
+
+
+def test_a_single_process_is_the_first_and_has_everything() -> None:
+    rows = torch.arange(6.0)
+    assert processes.count() == 1
+    assert processes.is_first()
+    assert processes.share(rows) is rows
+    assert processes.each(lambda: 3) == [3]
+    processes.add_up(rows)
+    assert rows.tolist() == [0, 1, 2, 3, 4, 5]
+    torch.manual_seed(1)
+    noise = processes.randn_like(rows)
+    torch.manual_seed(1)
+    assert torch.equal(noise, torch.randn(6))
+
+
 def test_each_process_has_a_gpu_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.setenv("LOCAL_RANK", "1")
     assert processes.gpu() == 1
     monkeypatch.setenv("LOCAL_RANK", "2")
-    with pytest.raises(UserError, match=r"more processes than GPUs \(2\)"):
-        processes.gpu()
+    refusal(processes.gpu, "more processes", "GPUs (2)")

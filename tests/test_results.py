@@ -1,4 +1,4 @@
-"""The shipped results are whole, agree among themselves, and with the weights beside them."""
+"""The shipped results are whole, and agree with each other and with the shipped weights."""
 
 from pathlib import Path
 
@@ -9,24 +9,19 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from vqlib import Run, load_images
-from vqlib.models import reconstruct_all
 from vqlib.paths import ROOT, SHIPPED
-from vqlib.quantizer import codebook_use, count_codes
-from vqlib.runs import find_runs, has_weights
+from vqlib.runs import WEIGHTS, find_runs, has_weights
 from vqlib.study import load_summary, summarise
 
 FOLDERS = (SHIPPED, ROOT / "results/longer", ROOT / "results/codebook")
 RUNS = {run.folder.name: run for folder in FOLDERS for run in find_runs(folder)}
+WITH_WEIGHTS = {name: run for name, run in RUNS.items() if run.config.seed == 0}
 MEGABYTE = 2**20
 
-
-def each_run(test):
-    return pytest.mark.parametrize("run", RUNS.values(), ids=RUNS.keys())(test)
-
-
-def each_run_of_the_first_seed(test):
-    first = {name: run for name, run in RUNS.items() if run.config.seed == 0}
-    return pytest.mark.parametrize("run", first.values(), ids=first.keys())(test)
+each_run = pytest.mark.parametrize("run", RUNS.values(), ids=RUNS.keys())
+each_run_with_weights = pytest.mark.parametrize(
+    "run", WITH_WEIGHTS.values(), ids=WITH_WEIGHTS.keys()
+)
 
 
 @each_run
@@ -44,12 +39,12 @@ def test_a_shipped_run_is_a_full_one_and_says_where_it_comes_from(run: Run) -> N
     assert run.reconstructions[0].shape == run.reconstructions[1].shape == (16, 3, 32, 32)
 
 
-@each_run_of_the_first_seed
+@each_run_with_weights
 def test_shipped_weights_are_half_precision_and_make_the_shipped_pictures(run: Run) -> None:
-    weights = load_file(run.folder / "weights.safetensors")
+    weights = load_file(run.folder / WEIGHTS)
     assert {v.dtype for k, v in weights.items() if ".ema_" not in k} == {torch.float16}
     originals, reconstructions = run.reconstructions
-    again = run.model.reconstruct(originals / 255)
+    again = run.model.reconstruct(originals)
     assert (again * 255 - reconstructions).abs().max() < 2  # grey levels
 
 
@@ -62,23 +57,21 @@ def test_the_summary_is_that_of_the_runs() -> None:
 def test_shipped_files_are_small() -> None:
     results = [path for run in RUNS.values() for path in run.folder.iterdir()]
     sizes = {path: path.stat().st_size for path in results}
-    weights = sum(size for path, size in sizes.items() if path.suffix == ".safetensors")
+    weights = sum(size for path, size in sizes.items() if path.suffix == Path(WEIGHTS).suffix)
     assert max(sizes.values()) < 5 * MEGABYTE
     assert weights < 30 * MEGABYTE
 
 
 @pytest.fixture(scope="module")
-def test_images(cifar10_root: Path) -> Tensor:
+def cifar10(cifar10_root: Path) -> Tensor:
+    """Return the test images of CIFAR-10."""
     return load_images("cifar10").test
 
 
-@each_run_of_the_first_seed
-def test_shipped_figures_are_those_of_the_weights(run: Run, test_images: Tensor) -> None:
-    squared_error, usage = 0.0, None
-    for x, y, codes in reconstruct_all(run.model, test_images):
-        squared_error += (x.double() - y.double()).square().sum().item()
-        usage = count_codes(run.model, codes, usage)
-    mse, perplexity = squared_error / test_images.numel(), codebook_use(usage)["perplexity"]
-    assert mse == pytest.approx(run.evaluation["test_mse"], rel=1e-3)
-    if run.config.model == "vqvae":
-        assert perplexity == pytest.approx(run.evaluation["perplexity"], rel=1e-3)
+@each_run_with_weights
+def test_shipped_figures_are_those_of_the_weights(run: Run, cifar10: Tensor) -> None:
+    figures = run.model.test_figures(cifar10)
+    assert figures["test_nmse"] == pytest.approx(run.evaluation["test_nmse"], rel=1e-3)
+    if run.model.num_codes:
+        assert figures["perplexity"] == pytest.approx(run.evaluation["perplexity"], rel=1e-3)
+        assert figures["codes_used"] == pytest.approx(run.evaluation["codes_used"], abs=2)
