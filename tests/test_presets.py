@@ -66,6 +66,7 @@ def test_the_full_study_owns_the_projects_figures_report_and_paper() -> None:
     assert paper.report_notebook != quick.report_notebook
 
 
+@pytest.mark.faults
 def test_two_studies_share_no_file_even_if_they_ask_for_the_same_runs(load: Load) -> None:
     mine = load(GOOD)
     other = Study("other", mine.configs, root=mine.root)
