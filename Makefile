@@ -7,13 +7,13 @@ ON_ALL_CORES := --numprocesses auto --dist loadfile --no-loadscope-reorder
 .DEFAULT_GOAL := help
 .PHONY: report status test lab docs clean help
 
-report: $(READY)  ## run the study and make its figures and report PDF (PRESET=quick, smoke or paper; RETRAIN=1; EXECUTOR=slurm)
+report: $(READY)  ## run a study, draw its figures and write its PDF (PRESET=quick, smoke or paper; RETRAIN=1; EXECUTOR=slurm)
 	@$(BIN)/vqlib study $(PRESET) $(if $(RETRAIN),--retrain) $(if $(KEEP_GOING),--keep-going) $(if $(EXECUTOR),--executor $(EXECUTOR))
 
 status: $(READY)  ## list the runs under way: epoch, losses, time left
 	@$(BIN)/vqlib status
 
-test: $(READY)  ## all tests, the notebooks among them, and the smoke study end to end
+test: $(READY)  ## run linter, type checker and all tests, with the notebooks and a tiny study
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
 	OMP_NUM_THREADS=1 $(BIN)/pytest -q $(ON_ALL_CORES)
 	OMP_NUM_THREADS=1 $(BIN)/pytest -q $(ON_ALL_CORES) --nbval --nbval-current-env notebooks/
@@ -25,11 +25,11 @@ docs: $(READY)  ## update docs/api.md, and the blocks of numbers in README and d
 	$(BIN)/python docs/api.py
 	$(BIN)/cog -r README.md docs/speed.md docs/scaling.md
 
-clean:  ## remove the environment and all results that are not shipped
-	rm -rf .venv .snakemake .pytest_cache .ruff_cache *.egg-info
+clean:  ## remove the environment and all results but the shipped ones
+	rm -rf .venv .snakemake .pytest_cache .ruff_cache .mypy_cache *.egg-info
 	git clean -fdxq results figures report
 
-help:  ## this list
+help:  ## list the targets
 	@sed -n 's/^\([a-z]*\):.*##/\1:/p' $(MAKEFILE_LIST) | sed 's/:  */ /' | awk '{name=$$1; $$1=""; printf "  make %-7s%s\n", name, $$0}'
 
 $(READY): requirements.lock pyproject.toml

@@ -129,10 +129,13 @@ rule losses:
     output:
         "notebooks/04_loss_analysis.ipynb",
         figure_files("figure3_loss"),
+    params:
+        model=study.loss_model,
     log:
         "logs/04_loss_analysis.log",
     shell:
-        VQLIB + " notebook {HOUR} {input[0]:q} {output[0]:q} {WHERE} > {log:q} 2>&1"
+        VQLIB + " notebook {HOUR} {input[0]:q} {output[0]:q} {WHERE} -p model {params.model} "
+        "> {log:q} 2>&1"
 
 
 rule report:
@@ -158,6 +161,7 @@ rule report:
 rule readme:
     input:
         study.summary,
+        rules.compare.output,
     output:
         update(README[0]),
         touch(README[1]),

@@ -15,6 +15,7 @@ from pypdf.generic import DictionaryObject
 
 from vqlib.documents.exporter import TypstPDFExporter
 from vqlib.paths import ROOT
+from vqlib.report.words import NOT_BORNE_OUT, say
 
 REPORT = ROOT / "report" / "report.ipynb"
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -152,6 +153,32 @@ def test_only_photographs_are_raster_images_in_the_report() -> None:
     holding = [" ".join(page.extract_text().split()) for page in pages for _ in page.images]
     assert len(holding) == 3
     assert all("Figure 1: Test images" in page for page in holding)
+
+
+def test_every_claim_of_the_shipped_report_holds() -> None:
+    assert NOT_BORNE_OUT in text(PdfReader(io.BytesIO(exported_claim(holds=False))))
+    for path in [REPORT, *NOTEBOOKS]:
+        assert NOT_BORNE_OUT not in str(read(path).cells)
+    assert NOT_BORNE_OUT not in text(PdfReader(REPORT.with_suffix(".pdf")))
+
+
+def exported_claim(holds: bool) -> bytes:
+    """Return the PDF of a notebook with one claim."""
+    claim = say("Discrete latents are better.", holds=holds)
+    cell = nbformat.v4.new_code_cell(
+        "say(...)", outputs=[nbformat.v4.new_output("display_data", {"text/markdown": claim.data})]
+    )
+    pdf, _ = TypstPDFExporter().from_notebook_node(nbformat.v4.new_notebook(cells=[cell]))
+    return pdf
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_every_picture_of_a_notebook_has_an_alt_text_of_a_sentence(path: Path) -> None:
+    outputs = [output for cell in read(path).cells for output in cell.get("outputs", [])]
+    pictures = [output for output in outputs if "image/png" in output.get("data", {})]
+    assert pictures
+    for picture in pictures:
+        assert re.match(r"\w.*\w.*\.$", picture.metadata["image/png"]["alt"])
 
 
 @pytest.mark.parametrize("path", [REPORT, *NOTEBOOKS], ids=lambda path: path.stem)

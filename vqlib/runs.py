@@ -126,7 +126,7 @@ class Run:
         try:
             sheet = np.array(Image.open(BytesIO(content)))  # (64, 32·N, 3)
             tiles = torch.from_numpy(sheet).unflatten(0, (2, 32)).unflatten(2, (-1, 32))
-        except Exception as error:  # Pillow raises almost anything where a picture is damaged
+        except Exception as error:  # Pillow raises almost anything for a damaged picture
             raise UserError(f"{path} cannot be read: {_one_line(error)}") from None
         originals, reconstructions = tiles.permute(0, 2, 4, 1, 3)
         return originals, reconstructions

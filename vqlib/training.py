@@ -78,7 +78,7 @@ def fit(
 def make_trainer(
     config: TrainConfig, images: Images, folder: Path, device: torch.device
 ) -> Trainer:
-    """Return the trainer of a fresh model on images, at the start or where a resume state is."""
+    """Return the trainer of a fresh model on images, at the start or where a resume state ends."""
     with seeded(config.seed, device):
         model = build_model(config, images.variance)
     return Trainer(config, model, images.train, images.test, folder, device, images.facts)

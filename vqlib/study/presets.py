@@ -74,6 +74,12 @@ class Study:
         return self.root / "figures" if self.name == FULL else self.folder / "figures"
 
     @property
+    def loss_model(self) -> str:
+        """The model whose training loss is shown: the VQ-VAE if there is one."""
+        models = [config.model for config in self.configs]
+        return "vqvae" if "vqvae" in models else models[0]
+
+    @property
     def run_names(self) -> list[str]:
         """The names of its run folders."""
         return [config.run_name for config in self.configs]
