@@ -25,7 +25,7 @@ docs: $(READY)  ## update docs/api.md, and the blocks of numbers in README and d
 	$(BIN)/python docs/api.py
 	$(BIN)/cog -r README.md docs/speed.md docs/scaling.md
 
-clean:  ## remove the environment and all results but the shipped ones
+clean:  ## remove .venv/, and all files in results/, figures/ and report/ that git does not track
 	rm -rf .venv .snakemake .pytest_cache .ruff_cache .mypy_cache *.egg-info
 	git clean -fdxq results figures report
 
@@ -33,7 +33,7 @@ help:  ## list the targets
 	@sed -n 's/^\([a-z]*\):.*##/\1:/p' $(MAKEFILE_LIST) | sed 's/:  */ /' | awk '{name=$$1; $$1=""; printf "  make %-7s%s\n", name, $$0}'
 
 $(READY): requirements.lock pyproject.toml
-	@echo "Setting up .venv (PyTorch is several hundred MB to some GB; only the first time)"
+	@echo "Setting up .venv (several hundred MB to several GB; only the first time)"
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed, this is " + sys.version.split()[0] + ": make PYTHON=/path/to/python3")'
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --disable-pip-version-check --requirement requirements.lock

@@ -18,19 +18,23 @@ HOUR = "--timeout 3600"  # enough for any cell that trains nothing
 README = [ROOT / "README.md", "notebooks/README.updated"]
 
 
+def text(value):
+    """Return a value as a shell passes it on; a list becomes text such as 8,5,5."""
+    return shlex.quote(",".join(map(str, value)) if isinstance(value, tuple) else str(value))
+
+
 def parameters(values):
     """Return the options of `vqlib notebook` that pass these values."""
-    return " ".join(f"-p {name} {shlex.quote(str(value))}" for name, value in values.items())
+    return " ".join(f"-p {name} {text(value)}" for name, value in values.items())
 
 
 def options(values):
     """Return the options of `vqlib train` that pass these values."""
-    return " ".join(
-        f"--{name.replace('_', '-')}={shlex.quote(str(value))}" for name, value in values.items()
-    )
+    return " ".join(f"--{name.replace('_', '-')}={text(value)}" for name, value in values.items())
 
 
 def figure_files(*names):
+    """Return the files of figures with these names."""
     return [study.figures / f"{name}.{suffix}" for name in names for suffix in FORMATS]
 
 

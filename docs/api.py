@@ -56,8 +56,8 @@ def members(class_: type) -> Iterator[tuple[str, object, str]]:
 def signature(function: object) -> str:
     """Return parameters and result with their types, without the modules of these."""
     text = re.sub(r"\((self|cls)(, )?", "(", str(inspect.signature(function)))
-    text = re.sub(rf"\w+Path\('{re.escape(str(ROOT))}/(.*?)'\)", r"Path('\1')", text)
     text = re.sub(rf"\w+Path\('{re.escape(str(ROOT))}'\)", "ROOT", text)
+    text = re.sub(rf"\w+Path\('{re.escape(str(ROOT))}/(.*?)'\)", r"Path('\1')", text)
     text = re.sub(r"(: |-> |\| )'([\w.]+)'", r"\1\2", text)  # names of types that come later
     return re.sub(r"\b(?:[a-z_]+\.)+(?=[A-Z])", "", text)
 

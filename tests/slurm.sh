@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# A SLURM cluster of one node on this machine, without accounting, for the tests: as root, with
-# Debian's slurm-wlm and munge, and where no cluster is set up already.
+# A SLURM cluster of one node on this machine, without accounting, for the tests. It needs root,
+# Debian's slurm-wlm and munge, and a machine that belongs to no cluster.
 #     tests/slurm.sh start FOLDER    its logs and state go to FOLDER
 #     tests/slurm.sh stop FOLDER
 set -euo pipefail

@@ -120,7 +120,7 @@ def test_no_pickle_of_a_run_folder_is_executed(
     path = tmp_path / config.run_name / "resume.pt"
     path.parent.mkdir()
     write_state(path, {"model": Malicious(proof)})
-    refusal(lambda: fit(config, few_photos, tmp_path), path, "no resume state", "delete it")
+    refusal(lambda: fit(config, few_photos, tmp_path), path, "resume state", "delete it")
     assert not proof.exists()
 
 
@@ -161,7 +161,7 @@ def with_other_moment(state: State) -> State:
 
 STATES: dict[str, tuple[Callable[[State], State], tuple[str, ...]]] = {
     "later format": (lambda s: {**s, "format": 2}, ("format 2", "reads 1")),
-    "no optimizer": (without("optimizer"), ("no resume state", "optimizer missing")),
+    "no optimizer": (without("optimizer"), ("resume state", "optimizer missing")),
     "renamed weight": (
         with_model(lambda m: {f"net.{name}": value for name, value in m.items()}),
         ("does not fit its config", "encoder.0.weight is missing"),

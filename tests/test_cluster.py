@@ -103,13 +103,13 @@ def test_each_run_is_a_job_and_one_that_is_killed_is_resumed(smoke: Smoke, proje
     wanted = dict(line.split(maxsplit=1) for line in queue("%i %C %m %l"))
     assert list(wanted.values()) == 4 * ["1 1500M 30:00"]
     number = next(number for number, name in names.items() if name.endswith(run))
-    said = subprocess.run(
+    shown = subprocess.run(
         ["scontrol", "show", "job", number], capture_output=True, text=True, check=True
     )
-    assert "TresPerJob=gres:gpu:1" in said.stdout
+    assert "TresPerJob=gres:gpu:1" in shown.stdout
     subprocess.run(["scancel", number], check=True)
-    said, error = process.communicate(timeout=PATIENCE)
-    assert process.returncode == 0, said + error
+    printed, error = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 0, printed + error
     assert sorted(pd.read_csv(folder / "summary.csv").run) == sorted(
         name.name for name in folder.glob("*-limit256")
     )
@@ -125,9 +125,9 @@ def test_an_interrupted_study_leaves_no_job(smoke: Smoke, project: Path) -> None
     wait_for(lambda: list(folder.glob("*/resume.pt")), process)
     trained = [json.loads(p.read_text())["pid"] for p in folder.glob("*/progress.json")]
     process.send_signal(signal.SIGINT)
-    _, said = process.communicate(timeout=60)
+    _, error = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert "run the same command again" in said
+    assert "run the same command again" in error
     states = [line.split() for line in queue("%i %T")]
     assert {state for number, state in states if number not in before} <= {"CANCELLED"}
     time.sleep(3)

@@ -46,18 +46,18 @@ def start(project: Path, module: str, *arguments: str) -> subprocess.Popen[str]:
 
 @dataclass
 class Outcome:
-    """How a command ended, and what it said."""
+    """How a command ended, and what it printed."""
 
     code: int
-    said: str
+    printed: str
     error: str
 
 
 def run(project: Path, module: str, *arguments: str) -> Outcome:
     """Run a module of Python with the copy's own library."""
     with start(project, module, *arguments) as process:
-        said, error = process.communicate(timeout=400)
-    return Outcome(process.returncode, said, error)
+        printed, error = process.communicate(timeout=400)
+    return Outcome(process.returncode, printed, error)
 
 
 def make(project: Path, preset: str, target: str, *options: str) -> Outcome:
@@ -77,13 +77,13 @@ def break_notebook(path: Path, source: str) -> int:
 
 @dataclass
 class Study:
-    """The smoke study in a copy of the project: a notebook failed, was mended, and it resumed."""
+    """The smoke study in a copy of the project: a notebook failed, was fixed, and it resumed."""
 
     project: Path
     failed: Outcome
     failed_cell: int
     left: set[str]  # after the failure: the executed notebooks of runs, and the report
-    mended: Outcome
+    fixed: Outcome
 
     @property
     def folder(self) -> Path:
@@ -116,8 +116,8 @@ def test_a_failed_notebook_fails_the_study_by_name_and_the_other_runs_are_traine
     assert study.left == {f"{name}.ipynb" for name in trained}
 
 
-def test_the_mended_study_resumes_and_makes_a_summary_of_its_runs(study: Study) -> None:
-    assert study.mended.code == 0, study.mended.error
+def test_the_fixed_study_resumes_and_makes_a_summary_of_its_runs(study: Study) -> None:
+    assert study.fixed.code == 0, study.fixed.error
     summary = pd.read_csv(study.folder / "summary.csv")
     assert list(summary.run) == RUNS
     for row in summary.itertuples():
@@ -128,7 +128,7 @@ def test_the_mended_study_resumes_and_makes_a_summary_of_its_runs(study: Study) 
 
 def test_the_study_makes_figures_and_a_report_of_its_numbers(study: Study) -> None:
     report = study.folder / "report.pdf"
-    assert str(report) in study.mended.said
+    assert str(report) in study.fixed.printed
     figures = {path.name for path in (study.folder / "figures").iterdir()}
     names = ("figure1_reconstructions", "figure2_ssim", "figure3_loss")
     assert figures >= {f"{name}.{suffix}" for name in names for suffix in ("png", "pdf")}
@@ -143,11 +143,11 @@ def test_a_finished_study_is_used_as_it_is_and_trained_again_only_if_asked(study
     written = [path.stat().st_mtime_ns for path in histories]
     again = run(study.project, "vqlib", "study", "smoke")
     assert again.code == 0
-    assert "4 of 4" in again.said
+    assert "4 of 4" in again.printed
     assert [path.stat().st_mtime_ns for path in histories] == written
 
-    anew = run(study.project, "vqlib", "study", "smoke", "--retrain")
-    assert anew.code == 0, anew.error
+    retrained = run(study.project, "vqlib", "study", "smoke", "--retrain")
+    assert retrained.code == 0, retrained.error
     for path, before in zip(histories, written, strict=True):
         assert path.stat().st_mtime_ns > before
     assert (study.folder / "report.pdf").exists()

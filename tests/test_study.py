@@ -219,13 +219,13 @@ def test_what_does_not_heed_is_stopped_with_its_children(
 
 def record(folder: Path, **values: object) -> None:
     """Write what a run under way says of itself."""
-    said = {
+    content = {
         **{"epoch": 3, "epochs": 40, "step": 1, "steps_per_epoch": 2, "losses": {"loss": 0.25}},
         **{"seconds_left": 60.0, "updated": time.time(), "pid": os.getpid()},
         **{"host": socket.gethostname(), **values},
     }
     folder.mkdir(parents=True)
-    (folder / "progress.json").write_text(json.dumps(said))
+    (folder / "progress.json").write_text(json.dumps(content))
 
 
 def dead_process() -> int:
@@ -247,10 +247,10 @@ def test_the_status_of_a_run_is_its_epoch_losses_and_time_left(
 ) -> None:
     record(tmp_path / "results" / "mine" / "vae-photos-b16-e40-s0")
     status.print_status(tmp_path)
-    said = capsys.readouterr().out
-    assert said.count("\n") == 1
+    printed = capsys.readouterr().out
+    assert printed.count("\n") == 1
     facts = ("mine", "vae-photos-b16-e40-s0", "3/40", "loss 0.25", "60 s")
-    assert all(fact in said for fact in facts), said
+    assert all(fact in printed for fact in facts), printed
 
 
 @pytest.mark.faults
@@ -293,14 +293,14 @@ def test_each_failure_is_told_with_the_name_of_its_run(
     log(first, f"some warning\nvqlib: 01_vae_baseline.ipynb for {first}: cell 3 failed: E: no\n")
     log(second, "vqlib: loss not finite\n")
     log("README", "vqlib: README.md: NameError: x\n")
-    said = run._failures(mine, log("snakemake", "Building DAG\n\nSome error\n"))
-    lines = [line.strip() for line in said.splitlines()]
+    message = run._failures(mine, log("snakemake", "Building DAG\n\nSome error\n"))
+    lines = [line.strip() for line in message.splitlines()]
     assert "README.md: NameError: x" in lines
     assert f"01_vae_baseline.ipynb for {first}: cell 3 failed: E: no" in lines
     assert f"{second}: loss not finite" in lines
     assert "same command" in lines[-1]
-    assert "some warning" not in said
-    assert "Some error" not in said
+    assert "some warning" not in message
+    assert "Some error" not in message
 
 
 @pytest.mark.faults
@@ -308,6 +308,6 @@ def test_a_failure_of_snakemake_itself_is_told_with_the_end_of_its_log(
     mine: Study, log: Callable[[str, str], Path]
 ) -> None:
     path = log("snakemake", "Building DAG\n\nSome error\nin line 3\n")
-    said = run._failures(mine, path)
-    assert all(fact in said for fact in ("Some error", "in line 3", str(path)))
-    assert "Building DAG" not in said
+    message = run._failures(mine, path)
+    assert all(fact in message for fact in ("Some error", "in line 3", str(path)))
+    assert "Building DAG" not in message

@@ -33,8 +33,9 @@ def change_json(path: Path, **values: object) -> None:
 def change_evaluation(run: Path, **values: object) -> None:
     """Give a run other figures, with a checksum that fits; a value of None is left out."""
     path = run / "evaluation.json"
-    said = json.loads(path.read_text()) | values
-    path.write_text(json.dumps({name: value for name, value in said.items() if value is not None}))
+    figures = json.loads(path.read_text()) | values
+    kept = {name: value for name, value in figures.items() if value is not None}
+    path.write_text(json.dumps(kept))
     reseal(run)
 
 
@@ -91,6 +92,7 @@ def test_a_metric_that_a_run_lacks_is_nan(mine: Study, metric: str) -> None:
     assert [run.folder for run in load_runs(mine.folder, summary)] == mine.run_folders
 
 
+@pytest.mark.faults
 def test_a_summary_and_runs_that_agree_are_taken(mine: Study, capsys: Output) -> None:
     summary = load_summary(mine.folder)
     assert [run.folder for run in load_runs(mine.folder, summary)] == mine.run_folders
@@ -134,18 +136,18 @@ def test_unfinished_runs_are_named_if_they_are_left_out(mine: Study, capsys: Out
     unfinished, finished = mine.run_folders
     (unfinished / "history.csv").unlink()
     assert list(load_summary(mine.folder)["run"]) == [finished.name]
-    said = capsys.readouterr().out
-    assert unfinished.name in said
-    assert finished.name not in said
+    printed = capsys.readouterr().out
+    assert unfinished.name in printed
+    assert finished.name not in printed
 
 
 @pytest.mark.faults
 def test_a_summary_older_than_its_runs_is_told(mine: Study, capsys: Output) -> None:
     change_evaluation(mine.run_folders[1], test_ssim=0.5)
     load_runs(mine.folder, load_summary(mine.folder))
-    said = capsys.readouterr().out
-    assert all(fact in said for fact in ("summary.csv", "test_ssim", mine.run_names[1], "0.5"))
-    assert mine.run_names[0] not in said
+    printed = capsys.readouterr().out
+    assert all(fact in printed for fact in ("summary.csv", "test_ssim", mine.run_names[1], "0.5"))
+    assert mine.run_names[0] not in printed
     assert not is_current(mine)
 
 
@@ -160,8 +162,8 @@ def test_any_value_of_a_summary_that_is_not_its_runs_is_told(
     summary = load_summary(mine.folder)
     summary.loc[1, column] = CHANGES[column]
     load_runs(mine.folder, summary)
-    said = capsys.readouterr().out
-    assert all(fact in said for fact in (column, mine.run_names[1], str(CHANGES[column])))
+    printed = capsys.readouterr().out
+    assert all(fact in printed for fact in (column, mine.run_names[1], str(CHANGES[column])))
 
 
 # --- what it refuses -----------------------------------------------------------------------
@@ -234,9 +236,9 @@ DAMAGES: dict[str, tuple[Callable[[str], str], str]] = {
     "no metric": (without("test_ssim"), "test_ssim"),
     "no bits": (without("bits"), "bits"),
     "twice": (lambda text: text + text.splitlines()[-1] + "\n", "twice"),
-    "cut": (lambda text: text[: text.rindex("photos") - 60], "figures"),
+    "cut": (lambda text: text[: text.rindex("photos") - 60], "numbers"),
     "words": (lambda text: text.replace(",32,", ",many,", 1), "many"),
-    "infinite": (lambda text: text.replace(",32,", ",inf,", 1), "figures"),
+    "infinite": (lambda text: text.replace(",32,", ",inf,", 1), "numbers"),
 }
 
 

@@ -182,7 +182,7 @@ def test_one_model_alone_has_its_protocols(audited: list[Run]) -> None:
 def test_losses_stand_by_the_start_of_the_codebook(summary: pd.DataFrame) -> None:
     vqvae = summary[summary.model == "vqvae"]
     normal = vqvae.assign(train_loss=[0.077, 0.105], train_reconstruction_loss=[0.0505, 0.0551])
-    table = tables.start_table(summary, normal).loc[16].set_index("Start of the codebook")
+    table = tables.start_table(summary, normal).loc[16].set_index("Initial codebook")
     losses = ["Total loss", "Reconstruction loss", "Weighted commitment"]
     assert table.loc["uniform", losses].tolist() == ["0.0750", "0.0490", "0.0260"]
     assert table.loc["normal", losses].tolist() == ["0.0770", "0.0505", "0.0265"]

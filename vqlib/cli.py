@@ -45,7 +45,7 @@ def _end_like_ctrl_c(*names: str) -> None:
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
-        self.exit(1, f"{self.prog}: {message} (--help lists what there is)\n")
+        self.exit(1, f"{self.prog}: {message} (see --help)\n")
 
 
 @dataclass(frozen=True)
@@ -180,7 +180,7 @@ def _status(options: argparse.Namespace) -> None:
 
 
 def _notebook_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("source", type=Path, help="the notebook, which stays as it is")
+    parser.add_argument("source", type=Path, help="the notebook (not changed)")
     parser.add_argument("output", type=Path, help="the executed notebook")
     parser.add_argument(
         "--timeout", type=int, metavar="SECONDS", help="how long a cell may run (default: forever)"
@@ -215,14 +215,14 @@ def _pdf(options: argparse.Namespace) -> None:
 COMMANDS = {
     "train": Command(
         "train a model, or resume an interrupted run",
-        "Train a model and print its test figures. An interrupted run resumes after its last\n"
+        "Train a model and print its test results. An interrupted run resumes after its last\n"
         "epoch; a finished run is not trained again.",
         _train_arguments,
         _train,
     ),
     "evaluate": Command(
         "evaluate a finished run again, from its weights",
-        "Compute a finished run's test figures from its weights, and print them.",
+        "Compute a finished run's test results from its weights, and print them.",
         _evaluate_arguments,
         _evaluate,
     ),
@@ -234,7 +234,7 @@ COMMANDS = {
         interrupted="nothing was written",
     ),
     "study": Command(
-        "run a preset: all its trainings, figures and report",
+        "run a preset: train its models, draw the figures, write the report",
         "Train what a preset asks for, draw the figures and write the report. Finished runs are\n"
         "used as they are.",
         _study_arguments,
@@ -254,7 +254,7 @@ COMMANDS = {
     ),
     "pdf": Command(
         "turn an executed notebook into a PDF",
-        "Write a notebook, with the outputs it holds, as a PDF; without TeX.",
+        "Convert a notebook and its stored outputs to a PDF, without TeX.",
         _pdf_arguments,
         _pdf,
     ),

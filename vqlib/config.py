@@ -49,13 +49,13 @@ class TrainConfig:
 
     model: str = setting("vqvae", "name of the model")
     dataset: str = setting("cifar10", "cifar10, photos, or a folder of images")
-    batch_size: int = setting(64, "images a step", above=0)
+    batch_size: int = setting(64, "images per step", above=0)
     epochs: int = setting(40, "passes over the training images", above=0)
     learning_rate: float = setting(5e-4, "learning rate of Adam", above=0)
     seed: int = setting(
         0, "seed of initial weights, order of images and noise", at_least=0, at_most=MAX_SEED
     )
-    limit: int | None = setting(None, "use only the first so many images of each split", above=0)
+    limit: int | None = setting(None, "use at most this many images of each split", above=0)
     precision: str = setting(
         "auto",
         "float32, bfloat16, or auto: bfloat16 if the processor is fast at it",

@@ -84,8 +84,8 @@ def evaluate(model: ImageModel, images: Tensor, data_variance: float) -> dict[st
         `codes_used`, both None without a codebook; `ssim_by_protocol`, see there.
 
     Raises:
-        UserError: if the images are of another kind or shape, the variance is not one, or the
-            model's reconstructions have another shape, are not finite, or lie outside [0, 1].
+        UserError: if the images have another type or shape, data_variance is not a finite number
+            above 0, or reconstructions have another shape, are not finite, or lie outside [0, 1].
     """
     check_images(images, "test")
     if not 0 < data_variance < math.inf:

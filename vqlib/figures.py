@@ -111,7 +111,7 @@ def metric_by_batch_size(
     On the left is each model's mean over seeds; on the right, each run from close up.
 
     Args:
-        summary: a row a run, as `load_summary` gives it.
+        summary: one row per run, as `load_summary` gives it.
         metric: a column of it, one of `METRICS`.
         claims: model to a value claimed for it, drawn as a dotted line.
     """
@@ -180,7 +180,7 @@ def loss_curves(
                 f"{history[term].iloc[-1]:.3g}"
                 for batch_size, history in sorted(histories.items())
             )
-            figure.alt += f" {name.capitalize()} from the first epoch to the last: {ends}."
+            figure.alt += f" {name[0].upper() + name[1:]} from the first epoch to the last: {ends}."
             _loss_axis(axis)
             if x == "steps":
                 axis.set(xlabel="optimizer steps", xscale="log")

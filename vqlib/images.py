@@ -163,10 +163,13 @@ def _cifar10() -> tuple[np.ndarray, np.ndarray]:
     given = os.environ.get("VQLIB_DATA")
     root = Path(given or ROOT / "data")
     if (root / "data_batch_1").is_file():
-        raise UserError(f"VQLIB_DATA is {given!r}: give the folder above, that holds it")
+        raise UserError(
+            f"{root} holds the files of CIFAR-10 themselves: set VQLIB_DATA to the folder with "
+            f"{CIFAR10.base_folder}"
+        )
     if given and not root.is_dir():
         raise UserError(
-            f"VQLIB_DATA is {given!r}, which is no folder: give the folder that holds "
+            f"VQLIB_DATA is {given!r}, which is not a folder: give the folder that holds "
             f"{CIFAR10.base_folder}, or one to download it to"
         )
     try:
@@ -325,7 +328,7 @@ def _read_picture(path: Path) -> Image.Image:
     except Exception as error:  # Pillow raises almost anything for a damaged picture
         raise UserError(f"{path} cannot be read as a picture: {error}") from None
     if problem:
-        raise UserError(f"{path} is {problem}, not RGB: convert it first")
+        raise UserError(f"{path} is not plain RGB of 8 bits ({problem}): convert it first")
     return upright
 
 
@@ -336,15 +339,15 @@ def _unlike_rgb(picture: Image.Image) -> str | None:
     """
     frames = getattr(picture, "n_frames", 1)
     if frames > 1 and picture.format != "MPO":  # a camera's JPEG
-        return f"{frames} pictures in one file"
+        return f"{frames} frames"
     if 0 in picture.size:
-        return "without a pixel"
+        return "no pixels"
     if picture.mode != "RGB":
-        return picture.mode
+        return f"mode {picture.mode}"
     if "transparency" in picture.info:
-        return "RGB with transparency"
+        return "transparency"
     if any(";16" in str(tile.args) for tile in getattr(picture, "tile", [])):
-        return "RGB of 16 bits"
+        return "16 bits"
     return None
 
 

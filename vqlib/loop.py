@@ -1,7 +1,7 @@
 """The training loop: it knows neither images nor kinds of model.
 
 It gets rows (N, …) of any kind, and a model with `loss(batch)` and `test_figures(test)`. An
-interrupted run goes on after its last epoch. If torchrun started several processes, the loop runs
+interrupted run resumes after its last epoch. If torchrun started several processes, the loop runs
 in each, and each trains its share of every batch: the experiment is the same, and so is the run
 folder.
 """
@@ -51,8 +51,8 @@ class Trainer:
         config: sets batch size, epochs, learning rate, seed and precision.
         model: an `nn.Module` with `loss` and `test_figures`; see `Trainable`.
         train, test: rows (N, …) of any kind; the model's `loss` gets batches of them.
-        folder: the run's; a resume state in it is gone on with.
-        device: computes.
+        folder: the run folder; if it holds a resume state, training resumes from it.
+        device: where to compute.
         facts: what the run records of its data; `data_md5` tells whether they are the same.
     """
 
@@ -156,7 +156,7 @@ class Trainer:
         for name, value in figures.items():
             if isinstance(value, float) and not math.isfinite(value):
                 raise UserError(
-                    f"{self.folder.name}: {name} not finite after epoch {epoch}, step "
+                    f"{self.folder.name}: {name} is not finite after epoch {epoch}, step "
                     f"{self.steps_per_epoch}; {_last_good(self.folder, epoch)}"
                 )
         return figures
@@ -230,7 +230,7 @@ class _LossMeans:
         bad = (~self.losses.isfinite()).nonzero()
         if len(bad):
             raise UserError(
-                f"{folder.name}: loss not finite at epoch {epoch}, step {bad[0].item() + 1}; "
+                f"{folder.name}: loss not finite in epoch {epoch}, step {bad[0].item() + 1}; "
                 f"{_last_good(folder, epoch)}"
             )
 
@@ -247,7 +247,7 @@ def _mean_over_processes(terms: dict[str, Tensor], weight: float) -> dict[str, T
 
 def _last_good(folder: Path, epoch: int) -> str:
     path = folder / "resume.pt"
-    kept = f"{path} holds the state after epoch {epoch - 1}" if epoch > 1 else "no epoch is kept"
+    kept = f"{path} holds the state after epoch {epoch - 1}" if epoch > 1 else "no epoch was saved"
     return f"{kept}. Try a lower learning rate."
 
 

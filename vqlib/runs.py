@@ -2,7 +2,7 @@
 
 config.json            what defines the run
 environment.json       what it ran on: versions, device, threads, data, git commit
-history.csv            a row an epoch
+history.csv            one row per epoch
 weights.safetensors    the trained model, in float16
 evaluation.json        figures over the test images, of the weights as stored
 reconstructions.png    test images above their reconstructions, pixel by pixel
@@ -55,7 +55,9 @@ class Run:
         model = build_model(self.config, self.data_variance)
         path = self.folder / WEIGHTS
         if not has_weights(self.folder):
-            raise UserError(f"{path} is not there: `vqlib train` makes the run with its weights")
+            raise UserError(
+                f"{path} is missing: run `vqlib train` with the settings of the run to make it"
+            )
         try:
             weights = load(self._content(path.name))
         except (RuntimeError, SafetensorError) as error:
@@ -88,7 +90,7 @@ class Run:
 
     @cached_property
     def history(self) -> pd.DataFrame:
-        """A row an epoch: epoch, steps, seconds, the model's loss terms, test_nmse, perplexity."""
+        """One row per epoch: epoch, steps, seconds, loss terms, test_nmse, perplexity."""
         path = self.folder / "history.csv"
         content = self._content(path.name)
         try:
@@ -115,7 +117,7 @@ class Run:
         said = read_json(path)
         check_format(path, said)
         if said.pop("seal", None) != _seal(said):
-            raise UserError(f"{path} is damaged: its checksum is not the one in it. {ANEW}")
+            raise UserError(f"{path} is damaged: its content does not match its checksum. {ANEW}")
         return said
 
     @cached_property
@@ -136,9 +138,7 @@ class Run:
         path = self.folder / name
         content = read_bytes(path)
         if self.environment["sha256"][name] != checksum(content):
-            raise UserError(
-                f"{path} is damaged: its checksum is not the one in environment.json. {ANEW}"
-            )
+            raise UserError(f"{path} is damaged: its content does not match its checksum. {ANEW}")
         return content
 
 
@@ -226,7 +226,7 @@ def store(
     Args:
         folder: the run's; it holds config.json already.
         weights: as `stored_weights` gives them.
-        history: a row an epoch.
+        history: one row per epoch.
         evaluation: as `evaluate` gives it.
         sheet: images (N, 3, 32, 32) in [0, 1] and their reconstructions.
         environment: what the run was trained on; it gets the checksums of the other files, and is
@@ -240,7 +240,7 @@ def store(
 
 
 def write_history(folder: Path, history: list[dict[str, Any]]) -> None:
-    """Write history.csv: a row an epoch."""
+    """Write history.csv: one row per epoch."""
     write_atomically(folder / "history.csv", pd.DataFrame(history).to_csv(index=False).encode())
 
 
@@ -286,8 +286,8 @@ def check_same_images(run: Run, images: Images) -> None:
     """Refuse images other than those that a run was trained on."""
     if images.digest != run.environment["data_md5"]:
         raise UserError(
-            f"{run.folder.name} was made of other images than {images.name} holds now: bring those "
-            "back, or delete the run's folder to train it again"
+            f"{run.folder.name} was trained on other images than {images.name} holds now: restore "
+            "those, or delete the run's folder to train it again"
         )
 
 

@@ -1,8 +1,8 @@
 """Structural similarity (Wang et al. 2004, https://doi.org/10.1109/TIP.2003.819861), batched.
 
-Also SSIM computed in the ways in which it is computed in practice, right or wrong: one set of
-reconstructions gets very different scores, and notebook 3 shows which. The headline is
-`Wang et al.`; the last three of `PROTOCOLS` are mistakes that are easy to make.
+It also computes SSIM in other ways that people use, right or wrong: the same reconstructions then
+get very different scores (see notebook 3). The headline is `Wang et al.`; the last three of
+`PROTOCOLS` are mistakes that are easy to make.
 """
 
 import math

@@ -99,8 +99,8 @@ def _check_request(config: TrainConfig, images: Images | None) -> None:
     ):
         if given != wanted:
             raise UserError(
-                f"the images given are {what}{given!r}, the config asks for {what}{wanted!r}: "
-                "give both the same"
+                f"the images are {what}{given!r}, but the config asks for {what}{wanted!r}: "
+                "use the same for both"
             )
 
 

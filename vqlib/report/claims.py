@@ -39,8 +39,8 @@ def claims(summary: pd.DataFrame) -> pd.DataFrame:
     A value "about" the stated one holds within 5% of it.
 
     Returns:
-        A row a claim: `claim`, `bound` (about or above), `stated`, `ours` (mean over seeds; NaN if
-        not run), `sd` (over seeds; NaN for an SSIM), `decimals`, `verdict`.
+        One row per claim: `claim`, `bound` (about or above), `stated`, `ours` (mean over seeds; NaN
+        if not run), `sd` (over seeds; NaN for an SSIM), `decimals`, `verdict`.
     """
     ssim = summary.groupby(["model", "batch_size"])["test_ssim"].mean()
     vae = ssim.get("vae", pd.Series(dtype=float)).mean()
@@ -78,8 +78,8 @@ def protocol_scores(runs: list[Run]) -> pd.DataFrame:
     """Return the SSIM of the same reconstructions by each protocol.
 
     Returns:
-        Index: the protocols. Columns: each model's mean over its batch sizes, and the lowest batch
-        size of each as `<model>_lowest`. A batch size counts once, however many seeds it has.
+        Index: the protocols. Columns: each model's mean over its batch sizes, and its lowest
+        score at any batch size as `<model>_lowest`. A batch size counts once, whatever its seeds.
     """
     scores = pd.DataFrame(
         [

@@ -24,7 +24,7 @@ class Findings:
     `by model` is a dict from a model's name to numbers by batch size, means over seeds.
 
     Attributes:
-        summary: a row a run, as `load_summary` gives it.
+        summary: one row per run, as `load_summary` gives it.
         runs: the runs of the summary.
     """
 
@@ -59,7 +59,7 @@ class Findings:
 
     @cached_property
     def batch_range(self) -> dict[str, float]:
-        """By how much the mean SSIM of a model differs between its batch sizes, at most."""
+        """The largest difference between the mean SSIM at two batch sizes, by model."""
         return {model: means.max() - means.min() for model, means in self.ssim.items()}
 
     @cached_property
@@ -75,7 +75,7 @@ class Findings:
 
     @cached_property
     def early_fall(self) -> pd.Series:
-        """Share of the fall of the total loss that is over after five epochs, by batch size.
+        """Share of the drop in total loss that happens in the first five epochs, by batch size.
 
         Only runs of at least ten epochs count.
         """
@@ -90,23 +90,8 @@ class Findings:
         )
 
     @cached_property
-    def late_rise(self) -> pd.DataFrame:
-        """How far the last epoch's total loss is above the lowest, by batch size.
-
-        Columns: `rise`, a share of the lowest; `epoch`, that of the lowest.
-        """
-        rows = {
-            size: {
-                "rise": h["loss"].iloc[-1] / h["loss"].min() - 1,
-                "epoch": int(h["epoch"].loc[h["loss"].idxmin()]),
-            }
-            for size, h in self.histories.items()
-        }
-        return pd.DataFrame.from_dict(rows, orient="index")
-
-    @cached_property
     def test_gap(self) -> pd.Series:
-        """Test NMSE of the VQ-VAE above its last training error, as a share, by batch size."""
+        """How far the VQ-VAE's test NMSE is above its last training error, as a share."""
         means = self._vqvae.groupby("batch_size")[["test_nmse", "train_reconstruction_loss"]].mean()
         return means["test_nmse"] / means["train_reconstruction_loss"] - 1
 
@@ -237,10 +222,10 @@ def longer_run(summary: pd.DataFrame, longer: pd.DataFrame) -> Longer:
 
 
 class Precision(NamedTuple):
-    """What arithmetic does to the test NMSE.
+    """What arithmetic does to a figure of the runs.
 
     Attributes:
-        means: of test NMSE over seeds, by precision.
+        means: of the figure over seeds, by precision.
         seeds: how many seeds each precision has, at least.
         sd: the larger of the two standard deviations over seeds.
     """
@@ -255,7 +240,12 @@ class Precision(NamedTuple):
         return self.means["bfloat16"] - self.means["float32"]
 
 
-def precision_effect(summary: pd.DataFrame) -> Precision:
-    """Return what bfloat16 costs, from runs of both precisions with the same seeds."""
-    nmse = summary.groupby("precision")["test_nmse"]
-    return Precision(nmse.mean(), int(nmse.count().min()), float(nmse.std().max()))
+def precision_effect(summary: pd.DataFrame, column: str = "test_nmse") -> Precision:
+    """Return what bfloat16 changes, from runs of both precisions with the same seeds.
+
+    Args:
+        summary: one row per run.
+        column: of the summary.
+    """
+    groups = summary.groupby("precision")[column]
+    return Precision(groups.mean(), int(groups.count().min()), float(groups.std().max()))

@@ -122,7 +122,7 @@ def start_table(summary: pd.DataFrame, normal: pd.DataFrame) -> pd.DataFrame:
             rows.append([batch_size, start, *values])
         theirs = _with_commitment(pd.DataFrame([stated])).iloc[0]
         rows.append([batch_size, "original report", *(f"about {x:.3f}" for x in theirs), "–"])
-    columns = ["Batch size", "Start of the codebook", *headings.values()]
+    columns = ["Batch size", "Initial codebook", *headings.values()]
     return pd.DataFrame(rows, columns=columns).set_index("Batch size")
 
 

@@ -149,7 +149,7 @@ def load_study(preset: str, dataset: str | None = None, root: Path = ROOT) -> St
     study = Study(preset, [_with_settings(path, each, values) for each in configs], job, root)
     for name, count in Counter(study.run_names).items():
         if count > 1:
-            raise UserError(f"{path}: {name} is asked for {count} times")
+            raise UserError(f"{path}: {name} is listed {count} times")
     for config in study.configs:
         _check_notebook(path, study, config)
     return study
@@ -162,7 +162,7 @@ def _read(path: Path) -> dict[str, Any]:
         problem = " ".join(str(error).split())
         raise UserError(f"{path} is not valid YAML: {problem}") from None
     if not isinstance(values, dict):
-        raise UserError(f"{path} must hold names and values")
+        raise UserError(f"{path} must hold settings such as `epochs: 40`")
     return values
 
 
@@ -213,7 +213,7 @@ def _check_names(path: Path, values: dict[str, Any], models: set[str]) -> None:
     """Refuse a name that none of the preset's models has, or that a list gives."""
     for name, grid in GRID.items():
         if name in values:
-            raise UserError(f"{path}: {name} is given by the list {grid}")
+            raise UserError(f"{path}: use the list {grid} instead of {name}")
     known = {name for model in models for name in _settings_of(model)} - set(GRID)
     for name in values:
         if name not in known:

@@ -165,7 +165,7 @@ def _execute(study: Study, waiting: list[str], command: list[str], cluster: Slur
     """Run Snakemake, and show the progress of the runs that are trained.
 
     Raises:
-        UserError: if something failed, with what each notebook and job said.
+        UserError: if a run or a notebook failed; the message has the error of each.
     """
     log = study.folder / "logs" / "snakemake.log"
     with open(log, "w") as output:
@@ -232,7 +232,7 @@ ENDS = (_interrupt, psutil.Process.terminate, psutil.Process.kill)
 
 
 def _failures(study: Study, log: Path) -> str:
-    """Return what each failed run or notebook said, and what the cluster did to the others.
+    """Return the errors of runs and notebooks, and what the cluster did to jobs without one.
 
     Args:
         study: what was run.

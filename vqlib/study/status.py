@@ -28,14 +28,8 @@ def runs_under_way(results: Path) -> dict[str, dict[str, Any]]:
             if _is_alive(record):
                 _line(path.parent.name, record)
                 progress[path.parent.name] = record
-        except (
-            UserError,
-            KeyError,
-            TypeError,
-            ValueError,
-            OverflowError,
-        ):  # just ended, or damaged
-            continue
+        except (UserError, KeyError, TypeError, ValueError, OverflowError):
+            continue  # the run just ended, or the file is damaged
     return progress
 
 

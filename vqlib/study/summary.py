@@ -87,7 +87,7 @@ def load_runs(results: str | Path, summary: pd.DataFrame) -> list[Run]:
     ]
     if differing:
         path = shown(Path(results) / "summary.csv")
-        print(f"{path} does not fit its runs: {'; '.join(differing)}. Run the study again.")
+        print(f"{path} does not match its runs: {'; '.join(differing)}. Run the study again.")
     return runs
 
 
@@ -159,7 +159,7 @@ def _check_one_study(runs: list[Run]) -> None:
             ]:
                 raise UserError(
                     f"{run.folder.parent} mixes runs that cannot be compared: "
-                    f"{other.folder.name} and {run.folder.name} have {', '.join(differing)}"
+                    f"{other.folder.name} and {run.folder.name} differ in {', '.join(differing)}"
                 )
 
 
@@ -189,7 +189,7 @@ def _read_summary(path: Path) -> pd.DataFrame:
         problem = " ".join(str(error).split())
         raise UserError(f"{path} cannot be read: {problem}. Run the study again.") from None
     if not whole:
-        problem = "a run stands in it twice, or not all figures are numbers"
+        problem = "a run appears twice, or some values are not numbers"
         raise UserError(f"{path} is damaged: {problem}. Run the study again.")
     return summary
 

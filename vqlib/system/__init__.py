@@ -1,1 +1,1 @@
-"""The cellar: files, processes, progress and machine. Whoever studies models never goes there."""
+"""Files, processes, progress and the machine: support that says nothing about models."""

@@ -62,12 +62,12 @@ def check_state(
     """
     check_format(path, state)
     if missing := [name for name in STATE if name not in state]:
-        raise UserError(f"{path} is no resume state of vqlib: {', '.join(missing)} missing")
+        raise UserError(f"{path} is not a resume state of vqlib: {', '.join(missing)} missing")
     if differing := difference(state["config"], config):
-        raise UserError(f"{path} is of another run: {differing}. Delete it to start again.")
+        raise UserError(f"{path} belongs to another run: {differing}. Delete it to start again.")
     if state["data_md5"] != data_md5:
         raise UserError(
-            f"{path.parent} was begun with other images than {config['dataset']} holds now: "
+            f"{path.parent} was started with other images than {config['dataset']} holds now: "
             "delete the folder to train it again"
         )
 
@@ -127,7 +127,7 @@ def _load_state(path: Path, content: bytes) -> dict[str, Any]:
     except Exception:  # torch raises several kinds
         state = None
     if not isinstance(state, dict):
-        raise UserError(f"{path} is no resume state of vqlib: delete it to train this run again")
+        raise UserError(f"{path} is not a resume state of vqlib: delete it to train this run again")
     return state
 
 

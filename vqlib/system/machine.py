@@ -70,7 +70,7 @@ def _device(name: str) -> torch.device:
     if name not in ("cpu", "cuda"):
         raise UserError(f"unknown device {name!r}: choose auto, cpu or cuda")
     if name == "cuda" and not torch.cuda.is_available():
-        raise UserError("device cuda asked for, but torch finds no GPU here: use auto or cpu")
+        raise UserError("you asked for device cuda, but torch finds no GPU: use auto or cpu")
     if name == "cpu":
         return torch.device("cpu")
     device = torch.device("cuda", processes.gpu())

@@ -155,7 +155,9 @@ def gpu() -> int:
     """Return the number of the GPU, among its machine's, that this process uses."""
     number, there = int(os.environ.get("LOCAL_RANK", 0)), torch.cuda.device_count()
     if number >= there:
-        raise UserError(f"more processes than GPUs ({there}) on a machine: start at most as many")
+        raise UserError(
+            f"there are more processes than GPUs on a machine: start at most {there} on each"
+        )
     return number
 
 
