@@ -44,8 +44,9 @@ def full_disk() -> Iterator[None]:
 
 def change_json(path: Path, **values: object) -> None:
     """Set values in a JSON file; None takes one away."""
-    said = json.loads(path.read_text()) | values
-    path.write_text(json.dumps({name: value for name, value in said.items() if value is not None}))
+    content = json.loads(path.read_text()) | values
+    kept = {name: value for name, value in content.items() if value is not None}
+    path.write_text(json.dumps(kept))
 
 
 def reseal(folder: Path, **changes: Any) -> None:
@@ -88,7 +89,7 @@ class Training:
 
     config: TrainConfig
     results: Path
-    name: str = "said"
+    name: str = "printed"
 
     def start(self, fault: Fault | None = None) -> ForkServerProcess:
         """Start or resume it in another process."""
@@ -140,9 +141,9 @@ def _train(training: Training, fault: Fault | None) -> None:
     import vqlib.training
     from vqlib.cli import main
 
-    said = os.open(training.log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-    os.dup2(said, sys.stdout.fileno())
-    os.dup2(said, sys.stderr.fileno())
+    printed = os.open(training.log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    os.dup2(printed, sys.stdout.fileno())
+    os.dup2(printed, sys.stderr.fileno())
     sys.stdout, sys.stderr = os.fdopen(1, "w", 1), os.fdopen(2, "w", 1)
     torch.set_num_threads(1)
     vqlib.system.progress.EVERY_SECONDS = 0  # recorded at every step, however fast

@@ -19,13 +19,13 @@ class Rank:
 
     Attributes:
         exit_code: negative for a signal.
-        said: what it printed, errors too.
+        printed: what it printed, errors too.
         losses: all terms of each step it took; none if it was killed.
         wrote: files that it opened to write in the folder of results; none if it was killed.
     """
 
     exit_code: int
-    said: str
+    printed: str
     losses: list[dict[str, float]]
     wrote: list[str]
 
@@ -71,7 +71,7 @@ def _ended(process: Any, aside: Path) -> Rank:
     record = aside / "record.json"
     losses, wrote = json.loads(record.read_text()) if record.exists() else ([], [])
     record.unlink(missing_ok=True)
-    return Rank(process.exitcode, (aside / "said.txt").read_text(), losses, wrote)
+    return Rank(process.exitcode, (aside / "printed.txt").read_text(), losses, wrote)
 
 
 def _train(
@@ -87,9 +87,9 @@ def _train(
     import vqlib.training
     from vqlib.cli import main
 
-    said = os.open(aside / "said.txt", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-    os.dup2(said, sys.stdout.fileno())
-    os.dup2(said, sys.stderr.fileno())
+    printed = os.open(aside / "printed.txt", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    os.dup2(printed, sys.stdout.fileno())
+    os.dup2(printed, sys.stderr.fileno())
     sys.stdout, sys.stderr = os.fdopen(1, "w", 1), os.fdopen(2, "w", 1)
     os.environ.update(environment)
     torch.set_num_threads(1)

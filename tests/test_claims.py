@@ -1,4 +1,4 @@
-"""The original report's numbers beside ours."""
+"""The original report's numbers next to ours."""
 
 import math
 

@@ -205,7 +205,7 @@ def test_a_longer_run_stands_between_its_own_batch_size_and_the_one_with_as_many
     assert found.closed("train_loss") == pytest.approx((0.108 - 0.101) / (0.108 - 0.075))
 
 
-def test_the_effect_of_precision_stands_beside_the_spread_of_seeds() -> None:
+def test_the_effect_of_precision_comes_with_the_spread_of_seeds() -> None:
     nmse = {"bfloat16": [0.053, 0.053, 0.056], "float32": [0.052, 0.053, 0.054]}
     runs = pd.concat(
         pd.DataFrame({"precision": name, "test_nmse": values}) for name, values in nmse.items()

@@ -308,9 +308,9 @@ def test_without_a_network_a_missing_cifar10_says_what_to_do(no_cifar10: Path) -
 
 
 def test_auto_falls_back_to_photos_and_says_so_once(no_cifar10: Path) -> None:
-    said: list[str] = []
-    assert resolve_dataset("auto", said.append) == "photos"
-    (line,) = said
+    told: list[str] = []
+    assert resolve_dataset("auto", told.append) == "photos"
+    (line,) = told
     assert "photos" in line
     assert str(no_cifar10) in line
 
@@ -324,15 +324,15 @@ def test_auto_falls_back_if_the_data_folder_cannot_be_made(
         raise PermissionError(13, "Permission denied", str(no_cifar10))
 
     monkeypatch.setattr(CIFAR10, "download", fail)
-    said: list[str] = []
-    assert resolve_dataset("auto", said.append) == "photos"
-    assert "Permission denied" in said[0]
+    told: list[str] = []
+    assert resolve_dataset("auto", told.append) == "photos"
+    assert "Permission denied" in told[0]
 
 
 def test_auto_is_cifar10_if_it_is_there(cifar10_root: Path) -> None:
-    said: list[str] = []
-    assert resolve_dataset("auto", said.append) == "cifar10"
-    assert said == []
+    told: list[str] = []
+    assert resolve_dataset("auto", told.append) == "cifar10"
+    assert told == []
 
 
 @pytest.mark.parametrize("dataset", ["cifar10", "photos", "some/folder"])

@@ -30,8 +30,8 @@ def whole(
     for model in MODELS:
         config = small_config(model, dataset=str(picture_folder))
         trainings[model] = Training(config, tmp_path_factory.mktemp("whole"))
-        exit_code, said = trainings[model].run()
-        assert exit_code == 0, said
+        exit_code, printed = trainings[model].run()
+        assert exit_code == 0, printed
     return trainings
 
 
@@ -73,8 +73,8 @@ def assert_same(training: Training, whole: Training) -> None:
 
 def assert_goes_on(training: Training, whole: Training) -> None:
     """Run the same command again: it ends as the whole run, and leaves the folder free."""
-    exit_code, said = training.run()
-    assert exit_code == 0, said
+    exit_code, printed = training.run()
+    assert exit_code == 0, printed
     assert_same(training, whole)
     assert not list(training.folder.glob(".*.tmp"))
     with sole_writer(training.folder):
@@ -88,15 +88,15 @@ def test_killed_at_any_moment_it_ends_as_if_it_had_not_been(
 ) -> None:
     kind = random.Random(number).choice(SIGNALS)
     moment = any_moment(whole[model], "signal", number)
-    exit_code, said = training.run(Fault(kind, moment))
+    exit_code, printed = training.run(Fault(kind, moment))
     if kind == "SIGKILL":
-        assert exit_code == -9, (moment, said)
+        assert exit_code == -9, (moment, printed)
     else:
-        assert exit_code == 130, (moment, said)
-        (told,) = [line for line in said.splitlines() if line.startswith("vqlib: ")]
+        assert exit_code == 130, (moment, printed)
+        (told,) = [line for line in printed.splitlines() if line.startswith("vqlib: ")]
         assert "interrupted" in told
         assert "same command again" in told
-        assert "Traceback" not in said
+        assert "Traceback" not in printed
     assert_goes_on(training, whole[model])
 
 
@@ -128,13 +128,13 @@ def test_what_cannot_be_written_is_told_in_a_line_and_what_was_there_stays_good(
     number: int,
 ) -> None:
     moment = any_moment(whole[model], kind, number)
-    exit_code, said = training.run(Fault(kind, moment))
-    assert exit_code == 1, (moment, said)
-    (told,) = [line for line in said.splitlines() if line.startswith("vqlib: ")]
+    exit_code, printed = training.run(Fault(kind, moment))
+    assert exit_code == 1, (moment, printed)
+    (told,) = [line for line in printed.splitlines() if line.startswith("vqlib: ")]
     assert str(training.results) in told
     assert "cannot be written" in told
     assert cause in told
-    assert "Traceback" not in said
+    assert "Traceback" not in printed
     assert_goes_on(training, whole[model])
 
 
@@ -142,7 +142,7 @@ def test_what_cannot_be_written_is_told_in_a_line_and_what_was_there_stays_good(
 def test_of_several_at_once_one_trains_and_the_others_name_it(
     training: Training, whole: dict[str, Training], model: str
 ) -> None:
-    several = [replace(training, name=f"said{number}") for number in range(3)]
+    several = [replace(training, name=f"printed{number}") for number in range(3)]
     processes = [each.start() for each in several]
     for process in processes:
         process.join()

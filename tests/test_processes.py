@@ -64,7 +64,7 @@ def train(few: Few) -> Train:
         results: Path, kind: str, count: int, prepare: ranks.Prepare | None = None
     ) -> list[ranks.Rank]:
         ended = ranks.train([*KINDS[kind], *few, *FLOAT32], results, count, prepare)
-        assert [rank.exit_code for rank in ended] == [0] * count, [rank.said for rank in ended]
+        assert [rank.exit_code for rank in ended] == [0] * count, [rank.printed for rank in ended]
         return ended
 
     return trained
@@ -158,13 +158,13 @@ def test_weights_and_codebook_start_as_the_first_process_has_them(
 
 def test_only_the_first_process_writes_and_speaks(train: Train, tmp_path: Path) -> None:
     first, second = train(tmp_path / "two", "vae", 2)
-    assert "training on cpu" in first.said
+    assert "training on cpu" in first.printed
     assert any("weights.safetensors" in path for path in first.wrote)
-    assert second.said == ""
+    assert second.printed == ""
     assert second.wrote == []
     assert load_run(run_folder(tmp_path / "two")).environment["processes"] == 2
     again = train(tmp_path / "two", "vae", 2)
-    assert "finished, read from" in again[0].said
+    assert "finished, read from" in again[0].printed
     assert [rank.losses for rank in again] == [[], []]
 
 
@@ -173,7 +173,7 @@ def test_bfloat16_in_two_processes_is_bfloat16(few: Few, tmp_path: Path) -> None
     losses = []
     for count in (1, 2):
         ended = ranks.train(arguments, tmp_path / str(count), count)
-        assert ended[0].exit_code == 0, ended[0].said
+        assert ended[0].exit_code == 0, ended[0].printed
         assert load_run(run_folder(tmp_path / str(count))).environment["precision"] == "bfloat16"
         losses.append([step["loss"] for step in ended[0].losses])
     np.testing.assert_allclose(losses[0][:10], losses[1][:10], rtol=1e-2)
@@ -211,12 +211,12 @@ def test_a_run_goes_on_in_any_number_of_processes_once_one_was_killed(
     assert ended.pop(killed).exit_code == -signal.SIGKILL
     for rank in ended:
         assert rank.exit_code == 1
-        told = rank.said.splitlines()[-1]
+        told = rank.printed.splitlines()[-1]
         for fact in (f"vqlib: rank {1 - killed}:", "2 processes ended", "same command again"):
             assert fact in told
-        assert "Traceback" not in rank.said
+        assert "Traceback" not in rank.printed
     after = train(tmp_path / "run", kind, resumed)
-    assert "resumed after epoch 7" in after[0].said
+    assert "resumed after epoch 7" in after[0].printed
     assert len(after[0].losses) == STEPS - 28
     assert_same_history(tmp_path / "run", alone[kind][0])
 
@@ -241,14 +241,14 @@ def test_torchrun_ends_when_a_process_is_killed_and_the_same_command_goes_on(
         time.sleep(0.05)
     workers = {w.environ()["RANK"]: w for w in psutil.Process(torchrun.pid).children()}
     workers["1"].kill()
-    said, _ = torchrun.communicate(timeout=60)
+    printed, _ = torchrun.communicate(timeout=60)
     assert torchrun.returncode == 1
-    [line] = [line for line in said.splitlines() if line.startswith("vqlib: ")]
+    [line] = [line for line in printed.splitlines() if line.startswith("vqlib: ")]
     assert "2 processes ended" in line
     assert "same command again" in line
     assert not workers["0"].is_running()
     again = ranks.train(arguments, results, 2)
-    assert "resumed after epoch" in again[0].said
+    assert "resumed after epoch" in again[0].printed
     assert len(load_run(run_folder(results)).history) == 50
 
 
@@ -268,10 +268,10 @@ def test_what_is_wrong_is_said_once(
 ) -> None:
     first, second = ranks.train([*KINDS["vae"], *few, *FLOAT32, *slip], tmp_path / "two", 2)
     assert (first.exit_code, second.exit_code) == (1, 1)
-    [line] = [line for line in first.said.splitlines() if line.startswith("vqlib: ")]
+    [line] = [line for line in first.printed.splitlines() if line.startswith("vqlib: ")]
     assert told in line
-    assert "Traceback" not in first.said
-    assert second.said == ""
+    assert "Traceback" not in first.printed
+    assert second.printed == ""
 
 
 @pytest.mark.faults
@@ -282,8 +282,8 @@ def test_a_run_in_another_process_s_hands_is_left_to_it(
     with sole_writer(tmp_path / run_folder(alone["vae"][0]).name):
         first, second = ranks.train(arguments, tmp_path, 2)
     assert (first.exit_code, second.exit_code) == (1, 1)
-    assert "is being written by another process" in first.said
-    assert second.said == ""
+    assert "is being written by another process" in first.printed
+    assert second.printed == ""
 
 
 # --- one process -----------------------------------------------------------------------------

@@ -264,8 +264,8 @@ def test_a_changed_digit_in_what_a_run_says_of_itself_is_told(
 ) -> None:
     folder = copied("vae")
     text = (folder / name).read_text()
-    said = text.partition('"sha256"')[0]  # the checksums themselves are another matter
-    for place in (place for place, letter in enumerate(said) if letter in "0123456789"):
+    summed = text.partition('"sha256"')[0]  # without the checksums themselves
+    for place in (place for place, letter in enumerate(summed) if letter in "0123456789"):
         other = str((int(text[place]) + 1) % 10)
         (folder / name).write_text(text[:place] + other + text[place + 1 :])
         refusal(lambda: read_everything(folder), folder)

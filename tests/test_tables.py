@@ -128,7 +128,7 @@ def test_a_longer_run_has_a_row_of_its_own(summary: pd.DataFrame) -> None:
 # --- the original report -------------------------------------------------------------------
 
 
-def test_claims_stand_beside_our_numbers_with_difference_and_verdict(
+def test_claims_stand_next_to_our_numbers_with_difference_and_verdict(
     summary: pd.DataFrame,
 ) -> None:
     rows = tables.claim_table(summary).values.tolist()

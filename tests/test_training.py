@@ -283,8 +283,8 @@ def test_an_interrupted_run_goes_on_as_if_it_had_not_been(
     capsys.readouterr()
     finished = (step - 1) // 4
     resumed = fit(config, few_photos, tmp_path)
-    said = capsys.readouterr().out
-    assert (f"resumed after epoch {finished}" in said) == (finished > 0)
+    printed = capsys.readouterr().out
+    assert (f"resumed after epoch {finished}" in printed) == (finished > 0)
     assert_same_run(resumed, small_runs[model])
 
 
@@ -331,9 +331,9 @@ def test_a_damaged_state_costs_an_epoch_not_the_run(
         flip_a_bit(tmp_path / config.run_name / name)
     capsys.readouterr()
     resumed = fit(config, few_photos, tmp_path)
-    said = capsys.readouterr().out
-    assert said.count("is damaged") == damaged
-    assert ("resumed after epoch 1" in said) == (damaged == 1)
+    printed = capsys.readouterr().out
+    assert printed.count("is damaged") == damaged
+    assert ("resumed after epoch 1" in printed) == (damaged == 1)
     assert_same_run(resumed, small_runs["vqvae"])
 
 
