@@ -14,6 +14,7 @@ from IPython.core.pylabtools import select_figure_formats
 from IPython.utils.capture import capture_output
 from pypdf import PdfReader
 from torch import Tensor
+from traitlets.config import Config
 
 from vqlib import figures
 from vqlib.figures import Picture
@@ -69,7 +70,7 @@ def lines(figure: Picture, panel: int = 0) -> dict[str, list[list[float]]]:
 @pytest.fixture
 def shell() -> Iterator[InteractiveShell]:
     """Return the shell that `get_ipython` finds, for as long as the test lasts."""
-    yield InteractiveShell.instance()
+    yield InteractiveShell.instance(config=Config({"HistoryManager": {"enabled": False}}))
     InteractiveShell.clear_instance()
 
 
@@ -89,7 +90,7 @@ def test_a_notebook_stores_the_picture_once_and_with_its_alt_text(
     assert output.metadata[mimetype]["alt"] == figure.alt
 
 
-def test_a_figure_of_pyplot_keeps_the_size_of_a_retina_picture(shell: InteractiveShell) -> None:
+def test_a_retina_picture_keeps_its_size_next_to_its_alt_text(shell: InteractiveShell) -> None:
     select_figure_formats(shell, {"retina"})
     figure = figures.image_grid({"zeros": torch.zeros(2, 3, 32, 32)})
     with capture_output() as captured:
