@@ -22,7 +22,7 @@ def setting(
     at_least: float | None = None,
     below: float | None = None,
     at_most: float | None = None,
-    choices: tuple[str, ...] = (),
+    choices: tuple[Any, ...] = (),
 ) -> Any:
     """Declare a field of a config: its default, its help text and the values that it accepts.
 
@@ -30,7 +30,7 @@ def setting(
         default: used if no value is given.
         help: what the setting is, for `vqlib train --help`.
         above, at_least, below, at_most: bounds of a number, or of each number of a list.
-        choices: the only texts that make sense.
+        choices: the only values that make sense.
     """
     bounds = {"above": above, "at least": at_least, "below": below, "at most": at_most}
     given = {words: bound for words, bound in bounds.items() if bound is not None}
@@ -63,9 +63,16 @@ class TrainConfig:
     )
     latent_dim: int = setting(128, "length of the latent", above=0)
     beta: float = setting(1.0, "weight of the KL term", at_least=0)
+    observation: str = setting(
+        "fixed",
+        "variance of the decoder: fixed by beta, or calibrated to the error of each batch",
+        choices=("fixed", "calibrated"),
+    )
+    latent_channels: int = setting(16, "Gaussian numbers at each place of the grid", above=0)
     num_hiddens: int = setting(128, "channels of encoder and decoder", at_least=2)
     num_residual_hiddens: int = setting(32, "channels inside a residual block", above=0)
     num_residual_layers: int = setting(2, "residual blocks in encoder and in decoder", at_least=0)
+    grid: int = setting(8, "places along each side of the latent", choices=(4, 8, 16))
     num_embeddings: int = setting(512, "codes in the codebook", above=0)
     embedding_dim: int = setting(64, "length of a code", above=0)
     commitment_cost: float = setting(0.25, "weight of the commitment term", at_least=0)
@@ -186,9 +193,9 @@ def _typed_list(name: str, value: Any, kind: type) -> tuple[Any, ...]:
     return tuple(typed(name, item, kind) for item in items)
 
 
-def _check(name: str, value: Any, bounds: dict[str, float], choices: tuple[str, ...]) -> None:
+def _check(name: str, value: Any, bounds: dict[str, float], choices: tuple[Any, ...]) -> None:
     if choices and value not in choices:
-        raise UserError(f"unknown {name} {value!r}: choose one of {', '.join(choices)}")
+        raise UserError(f"unknown {name} {value!r}: choose one of {', '.join(map(str, choices))}")
     for number in value if isinstance(value, tuple) else (value,):
         if number is not None and not all(_holds(number, *bound) for bound in bounds.items()):
             wanted = " and ".join(f"{words} {bound:g}" for words, bound in bounds.items())

@@ -1,4 +1,4 @@
-"""The models: a Gaussian VAE and a VQ-VAE, for 32×32 RGB images in [0, 1].
+"""The models: VAE, VQ-VAE and spatial VAE, for 32×32 RGB images in [0, 1].
 
 Each is a class with everything that the rest of the library asks of a model (see `ImageModel`);
 its constructor's parameters are its settings, by the names that they have in `TrainConfig`.
@@ -16,11 +16,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vqlib.images import IMAGE_SHAPE, scale
+from vqlib.networks import grid_decoder, grid_encoder
 from vqlib.quantizer import VectorQuantizer, codebook_use, count_codes, is_collapsed
 from vqlib.system import processes
 
 BATCH = 250  # test images at a time
-GRID = 8  # codes along each side of an image
 
 
 class ImageModel(nn.Module):
@@ -87,45 +87,41 @@ class ImageModel(nn.Module):
         return {"test_nmse": nmse, **codebook_use(usage), "collapsed": is_collapsed(usage)}
 
 
-class VAE(ImageModel):
-    """Variational autoencoder of Kingma & Welling (2013), https://arxiv.org/abs/1312.6114.
+class GaussianModel(ImageModel):
+    """A variational autoencoder: a diagonal Gaussian posterior, and the evidence lower bound.
 
-    Four stride-2 convolutions down to 2×2, four stride-2 transposed convolutions back, and a
-    diagonal Gaussian latent between them.
+    A subclass sets `encoder`, whose output is mean and log-variance side by side along axis 1, and
+    `decoder`.
 
     Args:
-        latent_dim: length of the latent vector.
         beta: weight of the KL term; 1 is the evidence lower bound, with a Gaussian decoder of
             variance 1/2 (its negative log-likelihood is the sum of squares, up to a constant).
+        observation: `fixed` weights the KL term by beta. `calibrated` ignores beta and takes the
+            mean squared error of each batch as the decoder's variance, which is the one of
+            highest likelihood (sigma-VAE, Rybkin et al. 2021, https://arxiv.org/abs/2006.13202).
         data_variance: variance of the training pixels; the loss does not depend on it.
     """
 
-    title = "VAE"
+    encoder: nn.Module
+    decoder: nn.Module
 
-    def __init__(self, latent_dim: int = 128, beta: float = 1.0, data_variance: float = 1.0):
+    def __init__(self, beta: float, observation: str, data_variance: float):
         super().__init__()
         self.beta = beta
+        self.observation = observation
         self.data_variance = data_variance
-        widths = (3, 32, 64, 128, 256)
-        down: list[nn.Module] = []
-        up: list[nn.Module] = []
-        for narrow, wide in pairwise(widths):
-            down += [nn.Conv2d(narrow, wide, 4, stride=2, padding=1), nn.ReLU()]
-            up = [nn.ReLU(), nn.ConvTranspose2d(wide, narrow, 4, stride=2, padding=1), *up]
-        self.encoder = nn.Sequential(*down, nn.Flatten(), nn.Linear(1024, 2 * latent_dim))
-        self.decoder = nn.Sequential(nn.Linear(latent_dim, 1024), nn.Unflatten(1, (256, 2, 2)), *up)
 
     def bits(self, last: Mapping[Any, Any]) -> float:
         """Return the KL term of the last epoch in bits an image."""
         return last["kl"] / math.log(2)
 
     def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Return mean and log-variance of q(z|x), each (B, latent_dim), for x (B, 3, 32, 32)."""
+        """Return mean and log-variance of q(z|x), each of the latent's shape, for x."""
         mean, log_variance = self.encoder(_centred(x)).float().chunk(2, dim=1)
         return mean, log_variance
 
     def decode(self, z: Tensor) -> Tensor:
-        """Return the mean of p(x|z), not clipped, (B, 3, 32, 32), for z (B, latent_dim)."""
+        """Return the mean of p(x|z), not clipped, (B, 3, 32, 32), for latents z."""
         return self.decoder(z).float() + 0.5
 
     def loss(self, x: Tensor) -> dict[str, Tensor]:
@@ -135,23 +131,85 @@ class VAE(ImageModel):
 
         Returns:
             `loss` = `reconstruction` + beta · `kl`; `reconstruction` is the sum of squares over
-            the pixels, `kl` = KL(q(z|x) ‖ N(0, 1)); each the mean over the batch.
+            the pixels, `kl` = KL(q(z|x) ‖ N(0, 1)); each the mean over the batch. If the
+            observation is calibrated, beta is twice the mean squared error of the batch: the same
+            gradient, up to scale, as that of the bound with a variance of that size.
         """
         x = _unit(x)
         mean, log_variance = self.encode(x)
         z = mean + (log_variance / 2).exp() * processes.randn_like(mean)
         reconstruction = F.mse_loss(self.decode(z), x, reduction="sum") / len(x)
         kl = kl_to_prior(mean, log_variance).sum() / len(x)
-        return {
-            "loss": reconstruction + self.beta * kl,
-            "reconstruction": reconstruction,
-            "kl": kl,
-        }
+        beta: float | Tensor = self.beta
+        if self.observation == "calibrated":
+            beta = 2 * processes.mean(reconstruction.detach(), len(x)) / x[0].numel()
+        return {"loss": reconstruction + beta * kl, "reconstruction": reconstruction, "kl": kl}
 
     @torch.no_grad()
     def reconstruct(self, x: Tensor) -> Tensor:
         """Return the decoded posterior mean of x (B, 3, 32, 32): the same shape, in [0, 1]."""
         return self.decode(self.encode(x)[0]).clamp(0, 1)
+
+
+class VAE(GaussianModel):
+    """Variational autoencoder of Kingma & Welling (2013), https://arxiv.org/abs/1312.6114.
+
+    Four stride-2 convolutions down to 2×2, four stride-2 transposed convolutions back, and a
+    diagonal Gaussian latent between them.
+
+    Args:
+        latent_dim: length of the latent vector.
+        beta, observation, data_variance: see `GaussianModel`.
+    """
+
+    title = "VAE"
+
+    def __init__(
+        self,
+        latent_dim: int = 128,
+        beta: float = 1.0,
+        data_variance: float = 1.0,
+        observation: str = "fixed",
+    ):
+        super().__init__(beta, observation, data_variance)
+        widths = (3, 32, 64, 128, 256)
+        down: list[nn.Module] = []
+        up: list[nn.Module] = []
+        for narrow, wide in pairwise(widths):
+            down += [nn.Conv2d(narrow, wide, 4, stride=2, padding=1), nn.ReLU()]
+            up = [nn.ReLU(), nn.ConvTranspose2d(wide, narrow, 4, stride=2, padding=1), *up]
+        self.encoder = nn.Sequential(*down, nn.Flatten(), nn.Linear(1024, 2 * latent_dim))
+        self.decoder = nn.Sequential(nn.Linear(latent_dim, 1024), nn.Unflatten(1, (256, 2, 2)), *up)
+
+
+class SpatialVAE(GaussianModel):
+    """VAE with the encoder and decoder of the VQ-VAE, and a Gaussian for each place of the grid.
+
+    It differs from `VQVAE` in the latent only, so that the two can be compared at equal rate.
+
+    Args:
+        num_hiddens, num_residual_hiddens, num_residual_layers, grid: see `VQVAE`.
+        latent_channels: Gaussian numbers at each place.
+        beta, observation, data_variance: see `GaussianModel`.
+    """
+
+    title = "Spatial VAE"
+
+    def __init__(
+        self,
+        num_hiddens: int = 128,
+        num_residual_hiddens: int = 32,
+        num_residual_layers: int = 2,
+        latent_channels: int = 16,
+        beta: float = 1.0,
+        data_variance: float = 1.0,
+        observation: str = "fixed",
+        grid: int = 8,
+    ):
+        super().__init__(beta, observation, data_variance)
+        residual = (num_hiddens, num_residual_hiddens, num_residual_layers)
+        self.encoder = grid_encoder(2 * latent_channels, grid, residual)
+        self.decoder = grid_decoder(latent_channels, grid, residual)
 
 
 def kl_to_prior(mean: Tensor, log_variance: Tensor) -> Tensor:
@@ -162,35 +220,11 @@ def kl_to_prior(mean: Tensor, log_variance: Tensor) -> Tensor:
     return (mean.square() + log_variance.exp() - 1 - log_variance) / 2
 
 
-class ResidualStack(nn.Module):
-    """Residual blocks of ReLU, 3×3 convolution, ReLU, 1×1 convolution; a last ReLU.
-
-    The ReLUs are not in place: at the head of a block that would change the skip path.
-    """
-
-    def __init__(self, num_hiddens: int, num_residual_hiddens: int, num_residual_layers: int):
-        super().__init__()
-        self.blocks = nn.ModuleList(
-            nn.Sequential(
-                nn.ReLU(),
-                nn.Conv2d(num_hiddens, num_residual_hiddens, 3, padding=1),
-                nn.ReLU(),
-                nn.Conv2d(num_residual_hiddens, num_hiddens, 1),
-            )
-            for _ in range(num_residual_layers)
-        )
-
-    def forward(self, h: Tensor) -> Tensor:
-        """Map (B, num_hiddens, H, W) to the same shape."""
-        for block in self.blocks:
-            h = h + block(h)
-        return F.relu(h)
-
-
 class VQVAE(ImageModel):
     """VQ-VAE of van den Oord et al. (2017), https://arxiv.org/abs/1711.00937, section 4.1.
 
-    An image becomes 8×8 codes, each one of `num_embeddings`: 64 · log2(512) = 576 bits.
+    An image becomes a grid of codes, 8×8 as in the paper, each one of `num_embeddings`:
+    64 · log2(512) = 576 bits.
 
     Args:
         num_hiddens, num_residual_hiddens, num_residual_layers: width and depth of encoder and
@@ -198,6 +232,7 @@ class VQVAE(ImageModel):
         num_embeddings, embedding_dim, decay, codebook_init: see `VectorQuantizer`.
         commitment_cost: beta of equation 3.
         data_variance: variance of the training pixels, by which the squared error is divided.
+        grid: codes along each side of an image: 4, 8 or 16.
     """
 
     title = "VQ-VAE"
@@ -213,31 +248,18 @@ class VQVAE(ImageModel):
         decay: float = 0.99,
         data_variance: float = 1.0,
         codebook_init: str = "uniform",
+        grid: int = 8,
     ):
         super().__init__()
         self.commitment_cost = commitment_cost
         self.data_variance = data_variance
+        self.grid = grid
         residual = (num_hiddens, num_residual_hiddens, num_residual_layers)
-        half = num_hiddens // 2
-        self.encoder = nn.Sequential(
-            nn.Conv2d(3, half, 4, stride=2, padding=1),  # 16×16
-            nn.ReLU(),
-            nn.Conv2d(half, num_hiddens, 4, stride=2, padding=1),  # 8×8
-            nn.ReLU(),
-            nn.Conv2d(num_hiddens, num_hiddens, 3, padding=1),
-            ResidualStack(*residual),
-            nn.Conv2d(num_hiddens, embedding_dim, 1),
-        )
+        self.encoder = grid_encoder(embedding_dim, grid, residual)
         self.quantizer = VectorQuantizer(
             num_embeddings, embedding_dim, decay, codebook_init=codebook_init
         )
-        self.decoder = nn.Sequential(
-            nn.Conv2d(embedding_dim, num_hiddens, 3, padding=1),
-            ResidualStack(*residual),
-            nn.ConvTranspose2d(num_hiddens, half, 4, stride=2, padding=1),  # 16×16
-            nn.ReLU(),
-            nn.ConvTranspose2d(half, 3, 4, stride=2, padding=1),  # 32×32
-        )
+        self.decoder = grid_decoder(embedding_dim, grid, residual)
 
     @property
     def num_codes(self) -> int:
@@ -246,14 +268,14 @@ class VQVAE(ImageModel):
 
     def bits(self, last: Mapping[Any, Any]) -> float:
         """Return the bits of an image's codes, all of equal length."""
-        return GRID * GRID * math.log2(self.num_codes)
+        return self.grid**2 * math.log2(self.num_codes)
 
     def encode(self, x: Tensor) -> Tensor:
-        """Return z_e (B, embedding_dim, 8, 8) for x (B, 3, 32, 32)."""
+        """Return z_e (B, embedding_dim, grid, grid) for x (B, 3, 32, 32)."""
         return self.encoder(_centred(x)).float()
 
     def decode(self, z_q: Tensor) -> Tensor:
-        """Return the image, not clipped, (B, 3, 32, 32), for z_q (B, embedding_dim, 8, 8)."""
+        """Return the image (B, 3, 32, 32), not clipped, of z_q (B, embedding_dim, grid, grid)."""
         return self.decoder(z_q).float() + 0.5
 
     def loss(self, x: Tensor) -> dict[str, Tensor]:
@@ -275,12 +297,12 @@ class VQVAE(ImageModel):
 
     @torch.no_grad()
     def codes(self, x: Tensor) -> Tensor:
-        """Return the codes (B, 8, 8) of x (B, 3, 32, 32), int64 in [0, num_embeddings)."""
+        """Return the codes (B, grid, grid) of x (B, 3, 32, 32), int64 in [0, num_embeddings)."""
         return self.quantizer.nearest(self.encode(x))
 
     @torch.no_grad()
     def decode_codes(self, codes: Tensor) -> Tensor:
-        """Return the images (B, 3, 32, 32) in [0, 1] of codes (B, 8, 8)."""
+        """Return the images (B, 3, 32, 32) in [0, 1] of codes (B, grid, grid)."""
         return self.decode(self.quantizer.lookup(codes)).clamp(0, 1)
 
     @torch.no_grad()
@@ -289,7 +311,7 @@ class VQVAE(ImageModel):
         return self.decode_codes(self.codes(x))
 
 
-MODELS: dict[str, type[ImageModel]] = {"vae": VAE, "vqvae": VQVAE}
+MODELS: dict[str, type[ImageModel]] = {"vae": VAE, "vqvae": VQVAE, "svae": SpatialVAE}
 
 
 class Settings(Protocol):

@@ -123,6 +123,16 @@ def add_up(*tensors: Tensor) -> None:
             dist.all_reduce(tensor)
 
 
+def mean(value: Tensor, rows: int) -> Tensor:
+    """Return the mean over all processes of a mean over this process's rows, weighted by them."""
+    if count() == 1:
+        return value
+    total = torch.stack([value.double() * rows if rows else torch.zeros_like(value).double(),
+                         torch.tensor(rows, dtype=torch.float64, device=value.device)])  # fmt: skip
+    add_up(total)
+    return (total[0] / total[1]).to(value.dtype)
+
+
 def randn_like(rows: Tensor) -> Tensor:
     """Return this process's share of the noise that a single process would draw for all rows.
 
