@@ -168,7 +168,7 @@ def test_a_vqvae_has_at_least_two_channels() -> None:
 
 
 @pytest.mark.faults
-@pytest.mark.parametrize("name", ["model", *(name for name in FIELDS if CHOICES[name])])
+@pytest.mark.parametrize("name", ["model", *(name for name in TEXT if CHOICES[name])])
 @pytest.mark.parametrize("value", ["gan", "VAE", ""])
 def test_an_unknown_choice_is_refused_with_the_choices(name: str, value: str) -> None:
     choices = CHOICES[name] or tuple(MODELS)

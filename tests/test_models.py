@@ -18,15 +18,14 @@ from torch.distributions import Normal, kl_divergence
 from vqlib import VAE, VQVAE, TrainConfig
 from vqlib.models import (
     BATCH,
-    GRID,
     MODELS,
     ImageModel,
-    ResidualStack,
     build_model,
     kl_to_prior,
     reconstruct_all,
     settings,
 )
+from vqlib.networks import ResidualStack
 
 T = TypeVar("T")
 
@@ -405,7 +404,7 @@ def test_test_figures_without_codes_are_the_error_alone() -> None:
 
 
 def test_test_figures_count_the_codes_of_all_images() -> None:
-    codes = torch.zeros(len(GREY), GRID, GRID, dtype=torch.int64)
+    codes = torch.zeros(len(GREY), 8, 8, dtype=torch.int64)
     codes[:100], codes[-30:] = 1, 3  # 100 : 170 : 30 images, in two batches
     figures = Told(codes, num_codes=5).test_figures(GREY)
     assert figures["test_nmse"] == pytest.approx(0.05**2 / 0.0625, rel=1e-5)
@@ -416,7 +415,7 @@ def test_test_figures_count_the_codes_of_all_images() -> None:
 
 
 def test_test_figures_tell_a_collapse() -> None:
-    codes = torch.zeros(len(GREY), GRID, GRID, dtype=torch.int64)
+    codes = torch.zeros(len(GREY), 8, 8, dtype=torch.int64)
     figures = Told(codes, num_codes=5).test_figures(GREY)
     assert figures["perplexity"] == pytest.approx(1)
     assert figures["collapsed"] is True
@@ -445,4 +444,4 @@ def test_all_images_are_reconstructed_in_batches_and_in_evaluation_mode() -> Non
     assert torch.equal(x[:6], as_floats)
     torch.testing.assert_close(y[:6], model.reconstruct(as_floats), rtol=0, atol=1e-5)
     assert codes is not None
-    assert codes.shape == (BATCH, GRID, GRID)
+    assert codes.shape == (BATCH, 8, 8)
