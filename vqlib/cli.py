@@ -132,21 +132,22 @@ def _train(options: argparse.Namespace) -> None:
     given = {name: value for name, value in values.items() if value is not None}
     with processes.group():
         config = TrainConfig.from_dict(given)
-        _check_own(config.model, given)
+        _check_own(config)
         run = fit(config, results=options.results, device=options.device, retrain=options.retrain)
         if processes.is_first():
             print(json.dumps(run.evaluation, indent=2))
             print(f"run folder: {run.folder}")
 
 
-def _check_own(model: str, given: dict[str, Any]) -> None:
-    """Refuse a setting of other models: it would give the same run a second name."""
+def _check_own(config: TrainConfig) -> None:
+    """Refuse a changed setting of other models: it would give the same run a second name."""
     from vqlib.models import MODELS, settings
 
-    of_others = {name for other in MODELS for name in settings(other)} - set(settings(model))
-    if wrong := [name for name in given if name in of_others]:
-        options = ", ".join("--" + name.replace("_", "-") for name in wrong)
-        raise UserError(f"{options}: not a setting of the model {model} (see vqlib train --help)")
+    of_others = {name for other in MODELS for name in settings(other)} - set(settings(config.model))
+    for field in fields(TrainConfig):
+        if field.name in of_others and getattr(config, field.name) != field.default:
+            option = "--" + field.name.replace("_", "-")
+            raise UserError(f"{option} is not a setting of {config.model} (see vqlib train --help)")
 
 
 def _evaluate_arguments(parser: argparse.ArgumentParser) -> None:
