@@ -19,6 +19,7 @@ import vqlib.training
 from vqlib import VQVAE, Images, Run, TrainConfig, evaluate, fit
 from vqlib.models import MODELS, build_model
 from vqlib.quantizer import COLLAPSED
+from vqlib.study.presets import NOTEBOOKS
 from vqlib.system.checkpoint import read_state
 
 Output = pytest.CaptureFixture[str]
@@ -64,7 +65,7 @@ def assert_same_run(run: Run, other: Run) -> None:
 # --- it learns -----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("model", NOTEBOOKS)
 def test_training_reduces_the_error(
     photos: Images, small_config: MakeConfig, tmp_path: Path, model: str
 ) -> None:
@@ -96,7 +97,7 @@ def test_a_third_model_is_trained_stored_and_evaluated_like_the_others(
 # --- it can be repeated ----------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("model", NOTEBOOKS)
 def test_the_same_seed_gives_the_same_run(
     few_photos: Images,
     small_config: MakeConfig,
@@ -108,7 +109,7 @@ def test_the_same_seed_gives_the_same_run(
     assert_same_run(fit(small_config(model), few_photos, tmp_path), small_runs[model])
 
 
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("model", NOTEBOOKS)
 def test_another_seed_gives_another_run(
     few_photos: Images,
     small_config: MakeConfig,
@@ -122,7 +123,7 @@ def test_another_seed_gives_another_run(
     assert other.history["loss"][0] != small_runs[model].history["loss"][0]
 
 
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("model", NOTEBOOKS)
 def test_the_caller_s_random_state_is_left_alone(
     few_photos: Images, small_config: MakeConfig, tmp_path: Path, model: str
 ) -> None:
@@ -138,7 +139,7 @@ def test_the_caller_s_random_state_is_left_alone(
 # --- every image, every epoch ----------------------------------------------------------------
 
 
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("model", NOTEBOOKS)
 def test_every_image_is_seen_once_an_epoch_in_a_new_order(
     few_photos: Images,
     small_config: MakeConfig,
@@ -169,7 +170,7 @@ def test_a_batch_larger_than_the_data_is_one_step(
     assert run.history["steps"].tolist() == [1, 2]
 
 
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("model", NOTEBOOKS)
 def test_the_history_holds_the_means_over_the_images(
     few_photos: Images,
     small_config: MakeConfig,
@@ -195,7 +196,7 @@ def test_the_history_holds_the_means_over_the_images(
             assert history[name][epoch] == pytest.approx(expected, rel=1e-9)
 
 
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("model", NOTEBOOKS)
 def test_the_history_has_loss_terms_and_test_figures_of_each_epoch(
     small_runs: dict[str, Run], few_photos: Images, model: str
 ) -> None:
@@ -216,7 +217,7 @@ def test_a_vae_has_no_codebook_to_collapse(small_runs: dict[str, Run]) -> None:
     assert history[["perplexity", "codes_used", "collapsed"]].isna().all(axis=None)
 
 
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("model", NOTEBOOKS)
 def test_the_last_epoch_s_test_error_is_that_of_the_trained_model(
     small_runs: dict[str, Run], model: str
 ) -> None:
@@ -263,7 +264,7 @@ def test_the_smallest_models_and_data_can_be_trained(
 
 
 @pytest.mark.faults
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("model", NOTEBOOKS)
 @pytest.mark.parametrize("step", [3, 5, 12], ids=["epoch 1", "epoch 2", "last step"])
 def test_an_interrupted_run_goes_on_as_if_it_had_not_been(
     few_photos: Images,
@@ -478,7 +479,7 @@ def test_an_absent_gpu_is_told(
 
 
 @pytest.mark.faults
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("model", NOTEBOOKS)
 @pytest.mark.parametrize("value", [math.nan, math.inf])
 def test_a_loss_that_is_not_finite_names_epoch_step_and_the_last_good_state(
     few_photos: Images,
@@ -506,7 +507,7 @@ def test_a_loss_that_is_not_finite_names_epoch_step_and_the_last_good_state(
 
 
 @pytest.mark.faults
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("model", NOTEBOOKS)
 def test_a_learning_rate_far_too_high_is_told_in_the_first_epoch(
     few_photos: Images, small_config: MakeConfig, tmp_path: Path, model: str
 ) -> None:
@@ -516,7 +517,7 @@ def test_a_learning_rate_far_too_high_is_told_in_the_first_epoch(
 
 
 @pytest.mark.faults
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("model", NOTEBOOKS)
 def test_a_model_broken_by_the_last_step_of_an_epoch_is_told(
     few_photos: Images, small_config: MakeConfig, tmp_path: Path, model: str
 ) -> None:
@@ -557,7 +558,7 @@ def test_a_collapsed_codebook_is_told_while_training_in_the_history_and_ever_aft
 # --- precision -------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("model", NOTEBOOKS)
 def test_bfloat16_learns_what_float32_learns(
     few_photos: Images,
     small_config: MakeConfig,
