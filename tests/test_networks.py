@@ -110,3 +110,9 @@ def test_the_spatial_vae_is_built_from_its_settings() -> None:
     assert model.observation == "calibrated"
     assert model.encode(torch.rand(1, 3, 32, 32))[0].shape == (1, 3, 16, 16)
     assert {"latent_channels", "beta", "observation", "grid"} <= set(settings("svae"))
+
+
+def test_a_calibrated_variance_needs_no_image_of_its_own() -> None:
+    """A process may have none of a batch's images."""
+    terms = VAE(latent_dim=4, observation="calibrated").loss(torch.rand(0, 3, 32, 32))
+    assert terms["loss"].shape == ()
