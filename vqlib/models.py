@@ -142,7 +142,7 @@ class GaussianModel(ImageModel):
         kl = kl_to_prior(mean, log_variance).sum() / len(x)
         beta: float | Tensor = self.beta
         if self.observation == "calibrated":
-            beta = 2 * processes.mean(reconstruction.detach(), len(x)) / x[0].numel()
+            beta = 2 * processes.mean(reconstruction.detach(), len(x)) / x.shape[1:].numel()
         return {"loss": reconstruction + beta * kl, "reconstruction": reconstruction, "kl": kl}
 
     @torch.no_grad()
