@@ -26,8 +26,9 @@ from vqlib.images import IMAGE_SHAPE, scale
 from vqlib.models import ImageModel
 from vqlib.paths import ROOT
 from vqlib.study import Study, write_summary
+from vqlib.study.presets import NOTEBOOKS
 
-STUDIED = ("vae", "vqvae")  # the models of the presets
+STUDIED = tuple(NOTEBOOKS)  # the models of notebooks and presets
 PARTS = (  # of the project
     *("vqlib", "notebooks", "presets", "report", "profiles", "Snakefile"),
     *("results/paper", "results/precision", "results/longer", "results/codebook"),

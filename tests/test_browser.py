@@ -13,12 +13,13 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import nbformat
 import pytest
 from conftest import copy_project
+from nbformat.reader import NotJSONError
 from pypdf import PageObject, PdfReader
 
 from vqlib.paths import ROOT
@@ -195,9 +196,10 @@ def _saved_outputs(path: Path, count: int, seconds: float = 60) -> list[nbformat
     """Return a notebook's outputs once JupyterLab has saved it with all cells run."""
     deadline = time.monotonic() + seconds
     while True:
-        cells = _code_cells(path)
-        if all(cell.execution_count for cell in cells) and len(cells) == count:
-            return [output for cell in cells for output in cell.outputs]
+        with suppress(NotJSONError):  # it is being written
+            cells = _code_cells(path)
+            if all(cell.execution_count for cell in cells) and len(cells) == count:
+                return [output for cell in cells for output in cell.outputs]
         assert time.monotonic() < deadline, f"{path.name} was not saved with all cells run"
         time.sleep(0.5)
 

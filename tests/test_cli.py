@@ -159,6 +159,8 @@ def test_an_interrupted_training_says_how_to_resume(
     ("arguments", "facts"),
     [
         (["train", "gan"], ["unknown model 'gan'", *MODELS]),
+        (["train", "vae", "--grid", "4"], ["--grid", "vae"]),
+        (["train", "vqvae", "--embedding", "4"], ["--embedding"]),  # no abbreviation
         (["train", "vae", "--dataset", "mnist"], ["unknown dataset 'mnist'"]),
         (["train", "vae", "--dataset", ""], ["dataset"]),
         (["train", "vae", "--dropout", "0.5"], ["--dropout"]),

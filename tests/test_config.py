@@ -23,10 +23,13 @@ CHOICES = {name: field.metadata["choices"] for name, field in FIELDS.items()}
 
 def other(name: str) -> object:
     """Return a value of a setting that is not its default."""
-    named = {"model": "vae", "dataset": "photos", "limit": 5000, "decay": 0.0}
-    if name in named:
-        return named[name]
-    return CHOICES[name][-1] if CHOICES[name] else 2 * FIELDS[name].default + 1
+    named = {"model": "vae", "dataset": "photos", "limit": 5000}
+    default = FIELDS[name].default
+    if name in named or CHOICES[name]:
+        return named.get(name) or CHOICES[name][-1]
+    if isinstance(default, tuple):
+        return 2 * default
+    return (default + 1) / 2 if "below" in BOUNDS[name] else 2 * default + 1  # closer to 1
 
 
 def refuse(values: dict[str, object], *facts: object) -> str:

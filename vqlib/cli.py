@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import vqlib.bench
 from vqlib.config import TrainConfig
@@ -44,6 +44,9 @@ def _end_like_ctrl_c(*names: str) -> None:
 
 
 class _Parser(argparse.ArgumentParser):
+    def __init__(self, **options: Any) -> None:
+        super().__init__(allow_abbrev=False, **options)  # a mistyped option is no other one
+
     def error(self, message: str) -> NoReturn:
         self.exit(1, f"{self.prog}: {message} (see --help)\n")
 
@@ -125,13 +128,26 @@ def _train(options: argparse.Namespace) -> None:
     from vqlib.system import processes
     from vqlib.training import fit
 
-    given = {field.name: getattr(options, field.name) for field in fields(TrainConfig)}
+    values = {field.name: getattr(options, field.name) for field in fields(TrainConfig)}
+    given = {name: value for name, value in values.items() if value is not None}
     with processes.group():
-        config = TrainConfig.from_dict({k: v for k, v in given.items() if v is not None})
+        config = TrainConfig.from_dict(given)
+        _check_own(config)
         run = fit(config, results=options.results, device=options.device, retrain=options.retrain)
         if processes.is_first():
             print(json.dumps(run.evaluation, indent=2))
             print(f"run folder: {run.folder}")
+
+
+def _check_own(config: TrainConfig) -> None:
+    """Refuse a changed setting of other models: it would give the same run a second name."""
+    from vqlib.models import MODELS, settings
+
+    of_others = {name for other in MODELS for name in settings(other)} - set(settings(config.model))
+    for field in fields(TrainConfig):
+        if field.name in of_others and getattr(config, field.name) != field.default:
+            option = "--" + field.name.replace("_", "-")
+            raise UserError(f"{option} is not a setting of {config.model} (see vqlib train --help)")
 
 
 def _evaluate_arguments(parser: argparse.ArgumentParser) -> None:
