@@ -28,7 +28,7 @@ from vqlib.paths import ROOT
 from vqlib.study import Study, write_summary
 from vqlib.study.presets import NOTEBOOKS
 
-MODELS = tuple(NOTEBOOKS)  # those that a notebook shows
+STUDIED = tuple(NOTEBOOKS)  # the models of notebooks and presets
 PARTS = (  # of the project
     *("vqlib", "notebooks", "presets", "report", "profiles", "Snakefile"),
     *("results/paper", "results/precision", "results/longer", "results/codebook"),
@@ -41,6 +41,12 @@ SMALL: dict[str, dict[str, int]] = {  # settings with which a model trains in a 
         "num_residual_layers": 1,
         "num_embeddings": 32,
         "embedding_dim": 8,
+    },
+    "svae": {
+        "num_hiddens": 16,
+        "num_residual_hiddens": 8,
+        "num_residual_layers": 1,
+        "latent_channels": 4,
     },
 }
 LONGEST = ("test_smoke.py", "test_cluster.py", "test_browser.py")
@@ -161,7 +167,7 @@ def small_runs(
 ) -> dict[str, Run]:
     """Return a finished run of each model; copy its folder before changing it."""
     results = tmp_path_factory.mktemp("runs")
-    return {model: fit(small_config(model), few_photos, results) for model in MODELS}
+    return {model: fit(small_config(model), few_photos, results) for model in models.MODELS}
 
 
 class Autoencoder(ImageModel):
@@ -199,9 +205,10 @@ def autoencoder(monkeypatch: pytest.MonkeyPatch) -> str:
 
 @pytest.fixture
 def mine(small_runs: dict[str, Run], tmp_path: Path) -> Study:
-    """Return a finished study of the small runs with its summary, in a project of its own."""
-    study = Study("mine", [run.config for run in small_runs.values()], root=tmp_path)
-    for run, folder in zip(small_runs.values(), study.run_folders, strict=True):
+    """Return a finished study of two models with its summary, in a project of its own."""
+    runs = [small_runs[model] for model in STUDIED]
+    study = Study("mine", [run.config for run in runs], root=tmp_path)
+    for run, folder in zip(runs, study.run_folders, strict=True):
         shutil.copytree(run.folder, folder)
     write_summary(study)
     return study

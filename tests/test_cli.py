@@ -16,7 +16,6 @@ from faults import change_json, command_line
 from vqlib import Run, TrainConfig, fit, load_run
 from vqlib.cli import COMMANDS, main
 from vqlib.models import MODELS, settings
-from vqlib.study.presets import NOTEBOOKS
 
 Output = pytest.CaptureFixture[str]
 Fails = Callable[..., str]
@@ -111,7 +110,7 @@ def test_help_on_training_names_every_setting_with_its_default_and_its_models(
 # --- training and evaluating ---------------------------------------------------------------
 
 
-@pytest.mark.parametrize("model", NOTEBOOKS)
+@pytest.mark.parametrize("model", MODELS)
 def test_options_make_the_config(small_runs: dict[str, Run], model: str, capsys: Output) -> None:
     # the run is finished already: it is read, and what is printed is its evaluation
     run = small_runs[model]

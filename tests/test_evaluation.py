@@ -15,7 +15,6 @@ from vqlib import VQVAE, Images, Run, evaluate, load_run
 from vqlib.evaluation import METRICS, Metric
 from vqlib.models import BATCH, MODELS, ImageModel
 from vqlib.similarity import PROTOCOLS
-from vqlib.study.presets import NOTEBOOKS
 
 VARIANCE = 0.07
 
@@ -124,7 +123,7 @@ def test_a_further_metric_is_one_entry_in_the_table(
     assert figures["test_mae"] == pytest.approx(expected, rel=1e-6)
 
 
-@pytest.mark.parametrize("model", NOTEBOOKS)
+@pytest.mark.parametrize("model", MODELS)
 def test_figures_of_a_run_are_those_of_the_stored_weights(
     small_runs: dict[str, Run], few_photos: Images, model: str
 ) -> None:

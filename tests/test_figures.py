@@ -192,7 +192,7 @@ def test_claims_are_drawn_at_their_values(summary: pd.DataFrame) -> None:
     assert dotted == {0.78, 0.96}
 
 
-def test_a_autoencoder_has_a_line_a_panel_and_a_place_in_the_alt_text(
+def test_a_further_model_has_a_line_a_panel_and_a_place_in_the_alt_text(
     summary: pd.DataFrame, autoencoder: str
 ) -> None:
     third = summary[summary.model == "vae"].assign(model=autoencoder, test_ssim=[0.5, 0.6])

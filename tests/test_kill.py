@@ -8,10 +8,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
-from conftest import MakeConfig
+from conftest import STUDIED, MakeConfig
 from faults import LONG, SIGNALS, Fault, Training
 
-from vqlib.models import MODELS
 from vqlib.runs import SUMMED, load_run
 from vqlib.system.checkpoint import read_state
 from vqlib.system.files import sole_writer
@@ -27,7 +26,7 @@ def whole(
 ) -> dict[str, Training]:
     """Return a training of each model that nothing stopped."""
     trainings = {}
-    for model in MODELS:
+    for model in STUDIED:
         config = small_config(model, dataset=str(picture_folder))
         trainings[model] = Training(config, tmp_path_factory.mktemp("whole"))
         exit_code, printed = trainings[model].run()
@@ -81,7 +80,7 @@ def assert_goes_on(training: Training, whole: Training) -> None:
         pass
 
 
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("model", STUDIED)
 @pytest.mark.parametrize("number", range(KILLS))
 def test_killed_at_any_moment_it_ends_as_if_it_had_not_been(
     training: Training, whole: dict[str, Training], model: str, number: int
@@ -100,7 +99,7 @@ def test_killed_at_any_moment_it_ends_as_if_it_had_not_been(
     assert_goes_on(training, whole[model])
 
 
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("model", STUDIED)
 def test_killed_again_and_again_it_ends_as_if_it_had_not_been(
     training: Training, whole: dict[str, Training], model: str
 ) -> None:
@@ -113,7 +112,7 @@ def test_killed_again_and_again_it_ends_as_if_it_had_not_been(
     assert_goes_on(training, whole[model])
 
 
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("model", STUDIED)
 @pytest.mark.parametrize("number", range(FAILURES))
 @pytest.mark.parametrize(
     ("kind", "cause"),
@@ -138,7 +137,7 @@ def test_what_cannot_be_written_is_told_in_a_line_and_what_was_there_stays_good(
     assert_goes_on(training, whole[model])
 
 
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("model", STUDIED)
 def test_of_several_at_once_one_trains_and_the_others_name_it(
     training: Training, whole: dict[str, Training], model: str
 ) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from conftest import MakeConfig
+from conftest import SMALL, MakeConfig
 from scipy.stats import entropy
 from torch import Tensor, nn
 from torch.distributions import Normal, kl_divergence
@@ -19,7 +19,9 @@ from vqlib import VAE, VQVAE, TrainConfig
 from vqlib.models import (
     BATCH,
     MODELS,
+    GaussianModel,
     ImageModel,
+    SpatialVAE,
     build_model,
     kl_to_prior,
     reconstruct_all,
@@ -54,13 +56,19 @@ def spread_vqvae(random_images: Tensor) -> VQVAE:
     return model
 
 
-# --- VAE -----------------------------------------------------------------------------------
+# --- Gaussian models -----------------------------------------------------------------------
 
 
+GAUSSIAN = [name for name, kind in MODELS.items() if issubclass(kind, GaussianModel)]
+
+
+@pytest.mark.parametrize("name", GAUSSIAN)
 @pytest.mark.parametrize("beta", [1.0, 0.2, 0.0])
-def test_vae_loss_is_the_negative_evidence_lower_bound(random_images: Tensor, beta: float) -> None:
+def test_the_loss_is_the_negative_evidence_lower_bound(
+    random_images: Tensor, name: str, beta: float
+) -> None:
     # decoder variance 1/2; the constant of its log-likelihood, log(π)/2 a pixel, is left out
-    model = seeded(VAE, beta=beta)
+    model = seeded(MODELS[name], beta=beta)
     with torch.no_grad():
         model.encoder[-1].weight.mul_(20)  # a KL that is not next to nothing
     x = random_images
@@ -72,7 +80,7 @@ def test_vae_loss_is_the_negative_evidence_lower_bound(random_images: Tensor, be
         likelihood = Normal(model.decode(z.float()).double(), math.sqrt(0.5))
         nll = -likelihood.log_prob(x.double()).sum((1, 2, 3)).mean()
         reconstruction = nll.item() - 3 * 32 * 32 * math.log(math.pi) / 2
-        kl = kl_divergence(posterior, Normal(0.0, 1.0)).sum(1).mean().item()
+        kl = kl_divergence(posterior, Normal(0.0, 1.0)).flatten(1).sum(1).mean().item()
     assert kl > 1
 
     torch.manual_seed(1)
@@ -90,8 +98,36 @@ def test_kl_to_the_prior_is_that_of_torch() -> None:
     torch.testing.assert_close(kl_to_prior(mean, log_variance).double(), expected)
 
 
-def test_the_bits_of_a_vae_are_its_kl_term_in_bits() -> None:
-    assert VAE().bits({"kl": 20.0, "loss": 1.0}) == pytest.approx(20 / math.log(2))
+@pytest.mark.parametrize("name", GAUSSIAN)
+def test_a_calibrated_variance_has_the_gradient_of_the_bound(
+    random_images: Tensor, name: str
+) -> None:
+    # the bound with the variance of highest likelihood, times twice that variance
+    model = seeded(MODELS[name], **SMALL.get(name, {}), observation="calibrated")
+
+    def gradient(loss: Tensor) -> Tensor:
+        return torch.autograd.grad(loss, model.encoder[0].weight)[0]
+
+    torch.manual_seed(0)
+    ours = gradient(model.loss(random_images)["loss"])
+    torch.manual_seed(0)
+    terms = model.loss(random_images)
+    pixels = random_images[0].numel()
+    variance = terms["reconstruction"] / pixels
+    bound = pixels / 2 * (2 * math.pi * variance).log() + pixels / 2 + terms["kl"]
+    torch.testing.assert_close(ours, 2 * variance.detach() * gradient(bound), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", GAUSSIAN)
+def test_a_calibrated_variance_needs_no_image_of_its_own(name: str) -> None:
+    # a process may have none of a batch's images
+    model = seeded(MODELS[name], **SMALL.get(name, {}), observation="calibrated")
+    assert model.loss(torch.rand(0, 3, 32, 32))["loss"].shape == ()
+
+
+@pytest.mark.parametrize("name", GAUSSIAN)
+def test_the_bits_of_a_gaussian_latent_are_its_kl_term_in_bits(name: str) -> None:
+    assert MODELS[name]().bits({"kl": 20.0, "loss": 1.0}) == pytest.approx(20 / math.log(2))
 
 
 def test_vae_draws_new_noise_for_every_image_and_call(random_images: Tensor) -> None:
@@ -127,6 +163,28 @@ def test_vae_reconstructs_the_posterior_mean(random_images: Tensor) -> None:
     assert torch.equal(model.reconstruct(random_images), expected)
 
 
+# --- spatial VAE ---------------------------------------------------------------------------
+
+
+def test_each_place_of_the_spatial_latent_is_gaussian(random_images: Tensor) -> None:
+    for grid in (4, 8, 16):
+        model = seeded(SpatialVAE, **{**SMALL["svae"], "latent_channels": 3}, grid=grid)
+        mean, log_variance = model.encode(random_images)
+        assert mean.shape == log_variance.shape == (6, 3, grid, grid)
+
+
+def test_the_spatial_vae_differs_from_the_vqvae_in_the_latent_only() -> None:
+    # their networks have the same layers, but for those that touch the latent
+    spatial, discrete = SpatialVAE(latent_channels=32), VQVAE(embedding_dim=64)
+    for part in ("encoder", "decoder"):
+        shapes = [
+            {name: value.shape for name, value in getattr(model, part).state_dict().items()}
+            for model in (spatial, discrete)
+        ]
+        differing = {name for name in shapes[0] if shapes[0][name] != shapes[1][name]}
+        assert differing <= {"0.weight"}  # 64 channels out, 32 channels in
+
+
 # --- VQ-VAE --------------------------------------------------------------------------------
 
 
@@ -143,6 +201,15 @@ def test_vqvae_sizes_are_those_of_the_paper(random_images: Tensor) -> None:
 def test_the_bits_of_a_vqvae_are_those_of_its_codes() -> None:
     assert VQVAE().bits({}) == 64 * 9
     assert VQVAE(num_embeddings=100).bits({}) == pytest.approx(64 * math.log2(100))
+
+
+@pytest.mark.parametrize("grid", [4, 8, 16])
+def test_a_vqvae_has_a_code_for_each_place_of_its_grid(random_images: Tensor, grid: int) -> None:
+    model = seeded(VQVAE, **SMALL["vqvae"], grid=grid)
+    codes = model.codes(random_images)
+    assert codes.shape == (6, grid, grid)
+    assert model.decode_codes(codes).shape == random_images.shape
+    assert model.bits({}) == grid**2 * 5
 
 
 def test_vqvae_has_the_paper_s_layers() -> None:
@@ -219,20 +286,6 @@ def test_codes_are_float32_decisions_under_autocast(
         from_float32_codes = spread_vqvae.decode_codes(spread_vqvae.quantizer(z_e).codes)
     assert torch.equal(codes, spread_vqvae.quantizer.nearest(z_e))
     assert torch.equal(reconstruction, from_float32_codes)
-
-
-def test_residual_block_leaves_the_skip_path_alone() -> None:
-    # h + f(relu(h)), not relu(h) + f(relu(h)), as an in-place ReLU would make it
-    stack = seeded(ResidualStack, num_hiddens=8, num_residual_hiddens=4, num_residual_layers=2)
-    h = torch.randn(2, 8, 5, 5, generator=torch.Generator().manual_seed(0))
-    kept = h.clone()
-    expected = h
-    for block in stack.blocks:
-        wide, narrow = (m for m in block if isinstance(m, nn.Conv2d))
-        inner = F.conv2d(F.relu(expected), wide.weight, wide.bias, padding=1)
-        expected = expected + F.conv2d(F.relu(inner), narrow.weight, narrow.bias)
-    torch.testing.assert_close(stack(h), F.relu(expected))
-    assert torch.equal(h, kept)
 
 
 # --- every model ---------------------------------------------------------------------------

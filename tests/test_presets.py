@@ -6,16 +6,15 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from conftest import MODELS, refusal
+from conftest import STUDIED, refusal
 
-from vqlib import Run
 from vqlib.paths import ROOT
 from vqlib.study import Study, load_study
 from vqlib.study.presets import NOTEBOOKS
 
 GOOD = f"""\
 dataset: photos
-models: [{", ".join(MODELS)}]
+models: [{", ".join(STUDIED)}]
 batch_sizes: [16, 64]
 seeds: [0, 1]
 epochs: 3
@@ -67,17 +66,12 @@ def test_training_leaves_an_executed_notebook_of_each_run(load: Load) -> None:
 def test_training_a_model_without_a_notebook_leaves_what_it_prints(
     load: Load, autoencoder: str
 ) -> None:
-    mine = load(GOOD.replace(", ".join(MODELS), autoencoder))
+    mine = load(GOOD.replace(", ".join(STUDIED), autoencoder))
     assert {mine.notebook(config) for config in mine.configs} == {None}
     assert mine.products == [f"notebooks/{name}.txt" for name in mine.run_names]
 
 
-def test_a_finished_run_without_weights_leaves_nothing(
-    small_runs: dict[str, Run], tmp_path: Path
-) -> None:
-    mine = Study("mine", [run.config for run in small_runs.values()], root=tmp_path)
-    for run in small_runs.values():
-        shutil.copytree(run.folder, mine.folder / run.folder.name)
+def test_a_finished_run_without_weights_leaves_nothing(mine: Study) -> None:
     (mine.run_folders[0] / "weights.safetensors").unlink()
     assert mine.products == [mine.product(mine.configs[1])]
 
@@ -99,7 +93,7 @@ def test_a_notebook_gets_no_setting_of_another_model(load: Load) -> None:
 
 
 def test_a_model_without_a_notebook_gets_all_its_settings(load: Load, autoencoder: str) -> None:
-    mine = load(GOOD.replace(", ".join(MODELS), autoencoder))
+    mine = load(GOOD.replace(", ".join(STUDIED), autoencoder))
     given = mine.arguments(mine.configs[0])
     common = {"dataset", "batch_size", "epochs", "learning_rate", "seed", "limit", "precision"}
     assert set(given) == {*common, "latent_dim", "results"}
@@ -111,21 +105,21 @@ def test_a_model_without_a_notebook_gets_all_its_settings(load: Load, autoencode
 def test_the_paper_preset_is_the_study_of_the_report() -> None:
     paper = load_study("paper", dataset="photos")  # CIFAR-10 need not be here
     runs = {(c.model, c.batch_size) for c in paper.configs}
-    assert runs == {(m, b) for m in MODELS for b in (16, 32, 64, 128, 256)}
+    assert runs == {(m, b) for m in STUDIED for b in (16, 32, 64, 128, 256)}
     assert {(c.epochs, c.learning_rate, c.limit) for c in paper.configs} == {(40, 5e-4, None)}
 
 
 def test_a_preset_is_every_model_at_every_batch_size_and_seed(load: Load) -> None:
     mine = load(GOOD)
     runs = {(c.model, c.batch_size, c.seed) for c in mine.configs}
-    assert runs == {(m, b, s) for m in MODELS for b in (16, 64) for s in (0, 1)}
+    assert runs == {(m, b, s) for m in STUDIED for b in (16, 64) for s in (0, 1)}
     assert len(mine.configs) == len(runs)
     assert {c.epochs for c in mine.configs} == {3}
 
 
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("model", STUDIED)
 def test_one_model_alone_is_a_study(load: Load, model: str) -> None:
-    mine = load(GOOD.replace(", ".join(MODELS), model))
+    mine = load(GOOD.replace(", ".join(STUDIED), model))
     assert [c.model for c in mine.configs] == 4 * [model]
 
 
@@ -143,7 +137,7 @@ def test_a_setting_goes_to_the_models_that_have_it(load: Load) -> None:
 
 
 def test_a_setting_of_two_models_goes_to_both(load: Load, autoencoder: str) -> None:
-    text = GOOD.replace(", ".join(MODELS), ", ".join([*MODELS, autoencoder]))
+    text = GOOD.replace(", ".join(STUDIED), ", ".join([*STUDIED, autoencoder]))
     configs = load(text + "latent_dim: 8\n").configs
     assert len(configs) == 12
     assert {(c.model, c.latent_dim) for c in configs} == {("vae", 8), ("vqvae", 128), ("ae", 8)}
@@ -172,12 +166,12 @@ def test_a_preset_is_a_file_in_presets_by_its_name(load: Load, tmp_path: Path, n
     [
         (GOOD + "epoch: 3\n", ("'epoch'", "epochs")),
         (GOOD + "results: elsewhere\n", ("'results'",)),
-        (GOOD.replace(", ".join(MODELS), "vqvae") + "beta: 2\n", ("'beta'",)),
+        (GOOD.replace(", ".join(STUDIED), "vqvae") + "beta: 2\n", ("'beta'",)),
         (GOOD.replace("epochs: 3", "epochs: 0"), ("epochs", "above 0", "got 0")),
         (GOOD.replace("[16, 64]", "[16, -1]"), ("batch_size", "above 0", "got -1")),
         (GOOD.replace("[16, 64]", "16"), ("batch_sizes", "list")),
-        (GOOD.replace(", ".join(MODELS), "gan"), ("'gan'", *MODELS)),
-        (GOOD.replace(", ".join(MODELS), "[vae]"), ("model", "text")),
+        (GOOD.replace(", ".join(STUDIED), "gan"), ("'gan'", *STUDIED)),
+        (GOOD.replace(", ".join(STUDIED), "[vae]"), ("model", "text")),
         (GOOD.replace("seeds: [0, 1]", "seeds: []"), ("seeds", "list")),
         (GOOD + "learning_rate: fast\n", ("learning_rate", "number", "'fast'")),
         (GOOD.replace("photos", "3"), ("dataset", "text", "3")),

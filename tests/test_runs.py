@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from conftest import MODELS, MakeConfig, examples, refusal
+from conftest import MakeConfig, examples, refusal
 from faults import change_json, reseal
 from hypothesis import given
 from hypothesis import strategies as st
@@ -19,7 +19,7 @@ from PIL import Image
 from safetensors.torch import load_file, save
 
 from vqlib import VAE, Images, Run, TrainConfig, find_runs, fit, load_run
-from vqlib.models import build_model
+from vqlib.models import MODELS, build_model
 from vqlib.quantizer import COLLAPSED
 from vqlib.runs import (
     FINISHED,
@@ -85,7 +85,7 @@ def test_the_bits_of_a_vae_are_its_last_kl_term(small_runs: dict[str, Run]) -> N
 
 def test_the_bits_of_a_vqvae_are_those_of_its_codes(small_runs: dict[str, Run]) -> None:
     run = small_runs["vqvae"]
-    assert run.bits == 8**2 * np.log2(run.config.num_embeddings)
+    assert run.bits == run.config.grid**2 * np.log2(run.config.num_embeddings)
 
 
 def test_the_bits_of_a_run_need_no_weights(copied: Callable[[str], Path]) -> None:

@@ -13,12 +13,12 @@ from pathlib import Path
 import nbformat
 import pandas as pd
 import pytest
-from conftest import MODELS, copy_project
+from conftest import STUDIED, copy_project
 from pypdf import PdfReader
 
 from vqlib.evaluation import METRICS
 
-RUNS = [f"{model}-photos-b{size}-e2-s0-limit256" for model in MODELS for size in (32, 64)]
+RUNS = [f"{model}-photos-b{size}-e2-s0-limit256" for model in STUDIED for size in (32, 64)]
 THIRD_MODEL = """
 
 class Autoencoder(VAE):
@@ -157,7 +157,7 @@ def test_a_model_without_a_notebook_is_trained_by_the_command_line(project: Path
     with open(project / "vqlib" / "models.py", "a") as library:
         library.write(THIRD_MODEL)
     preset = project / "presets" / "smoke.yaml"
-    preset.write_text(preset.read_text().replace(", ".join(MODELS), "ae") + "latent_dim: 4\n")
+    preset.write_text(preset.read_text().replace(", ".join(STUDIED), "ae") + "latent_dim: 4\n")
     name = "ae-photos-b32-e2-s0-limit256-latent_dim4"
     made = make(project, "smoke", f"notebooks/{name}.txt")
     assert made.code == 0, made.error

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from conftest import MODELS, refusal
+from conftest import STUDIED, refusal
 
 from vqlib import Run, load_run
 from vqlib.paths import ROOT
@@ -21,7 +21,7 @@ from vqlib.system.files import sole_writer
 
 PRESET = f"""\
 dataset: photos
-models: [{", ".join(MODELS)}]
+models: [{", ".join(STUDIED)}]
 batch_sizes: [16]
 seeds: [0]
 epochs: 3
@@ -119,8 +119,9 @@ def test_a_shipped_run_of_another_config_is_not_taken(
 def test_a_run_shipped_without_weights_is_taken_and_needs_no_notebook(
     small_runs: dict[str, Run], tmp_path: Path
 ) -> None:
-    study = Study("mine", [each.config for each in small_runs.values()], root=tmp_path)
-    without, whole = (ship(study, each.folder) for each in small_runs.values())
+    runs = [small_runs[model] for model in STUDIED]
+    study = Study("mine", [each.config for each in runs], root=tmp_path)
+    without, whole = (ship(study, each.folder) for each in runs)
     (without / "weights.safetensors").unlink()
     assert len(study.products) == 2  # nothing is taken yet: both are to be trained
     run._take_shipped(study)
