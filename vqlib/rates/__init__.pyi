@@ -1,0 +1,1 @@
+from .measures import distortion as distortion

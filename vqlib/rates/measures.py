@@ -1,0 +1,42 @@
+"""Distortion: how far decoded images are from the originals, in the measures of this study."""
+
+import torch
+from torch import Tensor
+
+from vqlib.images import scale
+from vqlib.similarity import check_pair, ssim
+
+MEASURES = ("nmse", "psnr", "mean_psnr", "ssim")
+
+
+def distortion(originals: Tensor, decoded: Tensor, data_variance: float) -> dict[str, float]:
+    """Return the distortion of decoded images, whatever system decoded them.
+
+    Args:
+        originals: (N, 3, H, W), uint8 or float32 in [0, 1].
+        decoded: of the same shape, uint8 or float32 in [0, 1].
+        data_variance: variance of the training pixels in [0, 1].
+
+    Returns:
+        `nmse`, the mean squared error / data_variance; `psnr` of the mean squared error, and
+        `mean_psnr`, the mean of each image's PSNR, both in dB (infinite if an image is exact);
+        `ssim`, the mean of each image's SSIM (Wang et al.). The mean of PSNRs is never below the
+        PSNR of the mean, because the logarithm is concave.
+    """
+    x, y = _unit(originals), _unit(decoded)
+    check_pair(x, y, 1.0)
+    errors = (x.double() - y.double()).square().flatten(1).mean(1)  # (N,)
+    return {
+        "nmse": errors.mean().item() / data_variance,
+        "psnr": _psnr(errors.mean()).item(),
+        "mean_psnr": _psnr(errors).mean().item(),
+        "ssim": ssim(x, y).mean().item(),
+    }
+
+
+def _psnr(mse: Tensor) -> Tensor:
+    return -10 * torch.log10(mse)
+
+
+def _unit(images: Tensor) -> Tensor:
+    return scale(images) if images.dtype == torch.uint8 else images
