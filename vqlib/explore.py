@@ -47,7 +47,7 @@ def latent_traversals(model: VAE, x: Tensor, dimensions: int = 6, reach: float =
 def painted_codes(model: VQVAE) -> Tensor:
     """Return what each code paints when it fills the whole map: (num_embeddings, 3, 32, 32)."""
     codes = torch.arange(model.quantizer.num_embeddings)
-    maps = codes[:, None, None].expand(-1, 8, 8)
+    maps = codes[:, None, None].expand(-1, model.grid, model.grid)
     return torch.cat([model.decode_codes(some) for some in maps.split(128)])
 
 
@@ -59,7 +59,9 @@ def codebook_projection(model: VQVAE) -> Picture:
     _, scale, directions = torch.linalg.svd(centred)
     places = (centred @ directions[:2].T).numpy()
     shares = F.pad(scale.square() / scale.square().sum().clamp_min(1e-30), (0, 1))
-    colours = painted_codes(model)[:, :, 12:20, 12:20].mean((2, 3))
+    side = model.image_size
+    middle = slice(side // 2 - side // 8, side // 2 + side // 8)  # 12 to 20 of 32 pixels
+    colours = painted_codes(model)[:, :, middle, middle].mean((2, 3))
     with mpl.rc_context(STYLE):
         figure = Picture(figsize=(4.8, 3.6), layout="constrained")
         axis = figure.subplots()
@@ -128,7 +130,8 @@ def compare(runs: Mapping[str, Run], image: int) -> Picture:
         panels[f"{title}\nabsolute error"] = (again - original).abs()[0]
         codes = run.model.codes(original)
         if codes is not None:
-            maps[f"{title}\ncodes"] = code_colours(codes, run.model.num_codes)[0]
+            colours = code_colours(codes, run.model.num_codes, original.shape[-1])
+            maps[f"{title}\ncodes"] = colours[0]
     figure = _panels(panels | maps)
     figure.alt = f"Test image {image}, its reconstructions ({'; '.join(scores)}) and their errors."
     return figure

@@ -19,6 +19,7 @@ from PIL import Image
 from torch import Tensor
 
 from vqlib.evaluation import METRICS
+from vqlib.images import SIZE
 from vqlib.models import MODELS, kl_to_prior
 from vqlib.system.files import make_folder, write_atomically
 
@@ -287,15 +288,16 @@ def latent_information(mean: Tensor, log_variance: Tensor) -> Picture:
 
 def code_maps(images: Tensor, codes: Tensor, num_embeddings: int) -> Picture:
     """Draw images (N, 3, 32, 32) above their codes (N, 8, 8), each code in its own colour."""
-    return image_grid({"image": images, "codes": code_colours(codes, num_embeddings)})
+    colours = code_colours(codes, num_embeddings, images.shape[-1])
+    return image_grid({"image": images, "codes": colours})
 
 
-def code_colours(codes: Tensor, num_embeddings: int) -> Tensor:
+def code_colours(codes: Tensor, num_embeddings: int, image_size: int = SIZE) -> Tensor:
     """Return maps of codes (N, 8, 8) as images (N, 3, 32, 32), each code in its own colour."""
     generator = np.random.default_rng(0)
     palette = torch.from_numpy(generator.random((num_embeddings, 3), np.float32))
     maps = palette[codes].permute(0, 3, 1, 2)  # (N, 3, 8, 8)
-    return torch.nn.functional.interpolate(maps, scale_factor=4, mode="nearest")
+    return torch.nn.functional.interpolate(maps, size=(image_size, image_size), mode="nearest")
 
 
 def save_figure(figure: Picture, folder: str | Path, name: str) -> None:

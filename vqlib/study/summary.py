@@ -25,7 +25,9 @@ SUMMARY_COLUMNS = (
 )
 TEXTS = ("model", "precision", "device", "run", "dataset")
 VARIED = ("batch_size", "seed", "precision")  # may differ between two runs of one model
-SHARED = ("dataset", "epochs", "learning_rate", "limit", "data_md5")  # the same in all runs
+SHARED = (  # the same in all runs
+    *("dataset", "image_size", "epochs", "learning_rate", "limit", "data_md5"),
+)
 
 
 def summarise(runs: list[Run]) -> pd.DataFrame:
