@@ -7,7 +7,7 @@ import re
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from types import UnionType
-from typing import Any, Self, get_args, get_origin
+from typing import Any, ClassVar, Self, get_args, get_origin
 
 from vqlib.errors import UserError
 from vqlib.system.torchvision_sets import torchvision_name
@@ -47,7 +47,50 @@ def setting(
 
 
 @dataclass(frozen=True)
-class TrainConfig:
+class Config:
+    """Settings that define a run: fields made by `setting`, converted and checked.
+
+    Attributes:
+        always_named: settings whose values are in every run's name.
+
+    Raises:
+        UserError: if a value makes no sense.
+    """
+
+    always_named: ClassVar[tuple[str, ...]] = ()
+
+    def __post_init__(self) -> None:
+        for each in fields(self):
+            value = typed(each.name, getattr(self, each.name), each.type)
+            _check(each.name, value, each.metadata["bounds"], each.metadata["choices"])
+            object.__setattr__(self, each.name, value)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Self:
+        """Build a config from names and values; an unknown name is a `UserError`."""
+        known = [each.name for each in fields(cls)]
+        for name in values:
+            if name not in known:
+                raise UserError(f"unknown parameter {name!r}: choose from {', '.join(known)}")
+        return cls(**values)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the values by name, as config.json holds them."""
+        return asdict(self)
+
+    def _changed(self) -> str:
+        """Return the settings that differ from their defaults, such as `-limit5000-decay0.0`."""
+        changed = ""
+        for each in fields(self):
+            value = getattr(self, each.name)
+            if each.name not in self.always_named and value != each.default:
+                text = "x".join(map(str, value)) if isinstance(value, tuple) else value
+                changed += f"-{each.name}{text}"
+        return changed
+
+
+@dataclass(frozen=True)
+class TrainConfig(Config):
     """One training run. `TrainConfig(model="vqvae", batch_size=256)` is a run of the report.
 
     A model uses the settings that its constructor names; the first nine are used by all.
@@ -55,6 +98,8 @@ class TrainConfig:
     Raises:
         UserError: if a value makes no sense.
     """
+
+    always_named = ("model", "dataset", "batch_size", "epochs", "seed")
 
     model: str = setting("vqvae", "name of the model")
     dataset: str = setting("cifar10", "cifar10, photos, a data set of torchvision, or a folder")
@@ -98,27 +143,11 @@ class TrainConfig:
     )
 
     def __post_init__(self) -> None:
-        for each in fields(self):
-            value = typed(each.name, getattr(self, each.name), each.type)
-            _check(each.name, value, each.metadata["bounds"], each.metadata["choices"])
-            object.__setattr__(self, each.name, value)
+        super().__post_init__()
         _check_model(self.model)
         object.__setattr__(self, "dataset", normal_dataset(self.dataset))
         if not self.dataset:
             raise UserError("dataset is empty: give cifar10, photos or a folder of pictures")
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> Self:
-        """Build a config from names and values; an unknown name is a `UserError`."""
-        known = [each.name for each in fields(cls)]
-        for name in values:
-            if name not in known:
-                raise UserError(f"unknown parameter {name!r}: choose from {', '.join(known)}")
-        return cls(**values)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the values by name, as config.json holds them."""
-        return asdict(self)
 
     @property
     def run_name(self) -> str:
@@ -128,16 +157,10 @@ class TrainConfig:
         """
         name = f"{self.model}-{dataset_slug(self.dataset)}"
         name += f"-b{self.batch_size}-e{self.epochs}-s{self.seed}"
-        for each in fields(self):
-            value = getattr(self, each.name)
-            if each.name not in ALWAYS_NAMED and value != each.default:
-                text = "x".join(map(str, value)) if isinstance(value, tuple) else value
-                name += f"-{each.name}{text}"
-        return name
+        return name + self._changed()
 
 
 NAMED = ("cifar10", "photos", "auto")  # data sets that are neither torchvision's nor folders
-ALWAYS_NAMED = ("model", "dataset", "batch_size", "epochs", "seed")
 
 
 def dataset_slug(dataset: str) -> str:

@@ -8,7 +8,7 @@ folder.
 
 import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, Protocol
@@ -17,7 +17,6 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from vqlib.config import TrainConfig
 from vqlib.errors import UserError
 from vqlib.runs import collapse_warning, write_history
 from vqlib.system import processes
@@ -48,23 +47,28 @@ class Trainer:
     """A run under way: model, optimizer, history, and the folder that keeps them.
 
     Args:
-        config: sets batch size, epochs, learning rate, seed and precision.
+        config: has batch_size, epochs, learning_rate, seed and precision, and a `run_name`.
         model: an `nn.Module` with `loss` and `test_figures`; see `Trainable`.
         train, test: rows (N, …) of any kind; the model's `loss` gets batches of them.
         folder: the run folder; if it holds a resume state, training resumes from it.
         device: where to compute.
         facts: what the run records of its data; `data_md5` tells whether they are the same.
+        optimizer: Adam, or a class of torch that keeps Adam's moments.
+        schedule: gives the factor of the learning rate for the share of the training that is over,
+            in [0, 1); without one the rate is constant.
     """
 
     def __init__(
         self,
-        config: TrainConfig,
+        config: Any,
         model: nn.Module,
         train: Tensor,
         test: Tensor,
         folder: Path,
         device: torch.device,
         facts: Mapping[str, Any],
+        optimizer: Callable[..., torch.optim.Optimizer] = torch.optim.Adam,
+        schedule: Callable[[float], float] | None = None,
     ):
         self.config = config
         self.folder = folder
@@ -82,9 +86,8 @@ class Trainer:
         }
         self.model: Any = model.to(device)
         self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.optimizer = torch.optim.Adam(
-            self.model.parameters(), lr=config.learning_rate, fused=True
-        )
+        self.optimizer = optimizer(self.model.parameters(), lr=config.learning_rate, fused=True)
+        self.schedule = schedule
         self.history: list[dict[str, Any]] = []
         self._resume()
         self.loss = processes.in_parallel(_Loss(self.model))
@@ -128,6 +131,7 @@ class Trainer:
         order = torch.randperm(len(self.train_rows)).to(self.device)
         losses = _LossMeans(self.steps_per_epoch, self.device)
         for step, batch in enumerate(order.split(self.config.batch_size)):
+            self._set_rate((epoch - 1) * self.steps_per_epoch + step)
             losses.add(step, len(batch), self._step(batch))
             if progress is not None and progress.is_due():
                 if processes.count() == 1:  # several find it together, at the end of the epoch
@@ -135,6 +139,14 @@ class Trainer:
                 progress.show(epoch, step + 1, losses.means())
         losses.check_finite(epoch, self.folder)
         return losses.means()
+
+    def _set_rate(self, steps: int) -> None:
+        """Set the learning rate after so many steps."""
+        if self.schedule is None:
+            return
+        factor = self.schedule(steps / (self.steps_per_epoch * self.config.epochs))
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.config.learning_rate * factor
 
     def _step(self, batch: Tensor) -> dict[str, Tensor]:
         """Take one step of the optimizer on the rows with these indices (B,)."""
@@ -177,7 +189,7 @@ class Trainer:
     def _read_state(self, path: Path) -> dict[str, Any] | None:
         state = read_state(path)
         if state is not None:
-            check_state(path, state, self.config.to_dict(), self.environment["data_md5"])
+            check_state(path, state, self.config.to_dict(), self.environment)
             check_weights(path, self.model, state["model"])
         return state
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -26,7 +26,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
-from vqlib.config import ALWAYS_NAMED, TrainConfig
+from vqlib.config import Config, TrainConfig
 from vqlib.errors import UserError
 from vqlib.evaluation import evaluate
 from vqlib.images import Images, load_images
@@ -38,25 +38,67 @@ from vqlib.system.files import read_bytes, read_json, write_atomically, write_js
 WEIGHTS = "weights.safetensors"
 FINISHED = ("config.json", "environment.json", "history.csv", "evaluation.json")
 SUMMED = ("config.json", WEIGHTS, "reconstructions.png", "history.csv", "evaluation.json")
-HISTORY = ("epoch", "steps", "seconds", "loss", "reconstruction", "test_nmse")
 ANEW = "Delete the run's folder to train it again."
+
+M = TypeVar("M", bound=nn.Module)
+R = TypeVar("R", bound="StoredRun")
+C = TypeVar("C", bound=Config)
 
 
 @dataclass(frozen=True)
-class Run:
-    """A finished run, read from its folder when asked."""
+class StoredRun:
+    """What every finished run has, whatever it trained; files are read when asked for.
+
+    Attributes:
+        folder: the run folder.
+        config: what defines the run.
+        columns: those of the history that must hold numbers.
+        command: trains such a run.
+    """
 
     folder: Path
-    config: TrainConfig
+    config: Any
+    columns: ClassVar[tuple[str, ...]] = ("epoch", "steps", "seconds", "loss")
+    command: ClassVar[str] = "vqlib train"
 
     @cached_property
-    def model(self) -> ImageModel:
-        """The trained model in evaluation mode, float32 on the CPU."""
-        model = build_model(self.config, self.data_variance)
+    def history(self) -> pd.DataFrame:
+        """One row per epoch: epoch, steps, seconds, loss terms, the model's test figures."""
+        path = self.folder / "history.csv"
+        content = self._content(path.name)
+        try:
+            history = pd.read_csv(BytesIO(content))
+            numbers = history[list(self.columns)].to_numpy(float)
+        except (KeyError, ValueError) as error:  # pandas' own are ValueErrors
+            raise UserError(f"{path} cannot be read: {_one_line(error)}") from None
+        if list(history["epoch"]) != list(range(1, self.config.epochs + 1)):
+            raise UserError(f"{path} is damaged: its epochs are not 1 to {self.config.epochs}")
+        if not np.isfinite(numbers).all():
+            raise UserError(f"{path} is damaged: not all of its losses are numbers")
+        return history
+
+    @cached_property
+    def evaluation(self) -> dict[str, Any]:
+        """Figures over the test data, of the weights as stored."""
+        self._content("evaluation.json")  # compares the checksum
+        return read_json(self.folder / "evaluation.json")
+
+    @cached_property
+    def environment(self) -> dict[str, Any]:
+        """Versions, device, threads, precision, data and git commit of the run."""
+        path = self.folder / "environment.json"
+        said = read_json(path)
+        check_format(path, said)
+        if said.pop("seal", None) != _seal(said):
+            raise UserError(f"{path} is damaged: its content does not match its checksum. {ANEW}")
+        return said
+
+    def with_weights(self, model: M) -> M:
+        """Return a fresh model with the stored weights, in evaluation mode."""
         path = self.folder / WEIGHTS
         if not has_weights(self.folder):
             raise UserError(
-                f"{path} is missing: run `vqlib train` with the settings of the run to make it"
+                f"{path} is missing: run `{self.command}` with the settings of the run to make it"
             )
         try:
             weights = load(self._content(path.name))
@@ -65,6 +107,27 @@ class Run:
         check_weights(path, model, weights)
         model.load_state_dict(weights)
         return model.eval()
+
+    def _content(self, name: str) -> bytes:
+        """Return a file of the folder; refuse it if its checksum is not the run's."""
+        path = self.folder / name
+        content = read_bytes(path)
+        if self.environment["sha256"][name] != checksum(content):
+            raise UserError(f"{path} is damaged: its content does not match its checksum. {ANEW}")
+        return content
+
+
+@dataclass(frozen=True)
+class Run(StoredRun):
+    """A finished run of a model of images."""
+
+    config: TrainConfig
+    columns = ("epoch", "steps", "seconds", "loss", "reconstruction", "test_nmse")
+
+    @cached_property
+    def model(self) -> ImageModel:
+        """The trained model in evaluation mode, float32 on the CPU."""
+        return self.with_weights(build_model(self.config, self.data_variance))
 
     @property
     def bits(self) -> float:
@@ -89,38 +152,6 @@ class Run:
         return value
 
     @cached_property
-    def history(self) -> pd.DataFrame:
-        """One row per epoch: epoch, steps, seconds, loss terms, test_nmse, perplexity."""
-        path = self.folder / "history.csv"
-        content = self._content(path.name)
-        try:
-            history = pd.read_csv(BytesIO(content))
-            numbers = history[list(HISTORY)].to_numpy(float)
-        except (KeyError, ValueError) as error:  # pandas' own are ValueErrors
-            raise UserError(f"{path} cannot be read: {_one_line(error)}") from None
-        if list(history["epoch"]) != list(range(1, self.config.epochs + 1)):
-            raise UserError(f"{path} is damaged: its epochs are not 1 to {self.config.epochs}")
-        if not np.isfinite(numbers).all():
-            raise UserError(f"{path} is damaged: not all of its losses are numbers")
-        return history
-
-    @cached_property
-    def evaluation(self) -> dict[str, Any]:
-        """Figures that `evaluate` gave for the stored weights."""
-        self._content("evaluation.json")  # compares the checksum
-        return read_json(self.folder / "evaluation.json")
-
-    @cached_property
-    def environment(self) -> dict[str, Any]:
-        """Versions, device, threads, precision, data and git commit of the run."""
-        path = self.folder / "environment.json"
-        said = read_json(path)
-        check_format(path, said)
-        if said.pop("seal", None) != _seal(said):
-            raise UserError(f"{path} is damaged: its content does not match its checksum. {ANEW}")
-        return said
-
-    @cached_property
     def reconstructions(self) -> tuple[Tensor, Tensor]:
         """The sheet's originals and reconstructions, each uint8 (N, 3, 32, 32)."""
         path = self.folder / "reconstructions.png"
@@ -134,14 +165,6 @@ class Run:
         originals, reconstructions = tiles.permute(0, 2, 4, 1, 3)
         return originals, reconstructions
 
-    def _content(self, name: str) -> bytes:
-        """Return a file of the folder; refuse it if its checksum is not the run's."""
-        path = self.folder / name
-        content = read_bytes(path)
-        if self.environment["sha256"][name] != checksum(content):
-            raise UserError(f"{path} is damaged: its content does not match its checksum. {ANEW}")
-        return content
-
 
 def load_run(path: str | Path) -> Run:
     """Return the finished run in a folder; `model`, `history` and `evaluation` are attributes.
@@ -149,18 +172,26 @@ def load_run(path: str | Path) -> Run:
     Raises:
         UserError: if the folder does not hold a finished run.
     """
+    if is_prior(Path(path)):
+        raise UserError(f"{path} is a prior over codes: give the run of a model of images")
+    return open_run(path, Run, TrainConfig)
+
+
+def open_run(path: str | Path, kind: type[R], config: type[Config]) -> R:
+    """Return the finished run in a folder as a run of a kind, which has a kind of config."""
     folder = Path(path)
     missing = [name for name in FINISHED if not (folder / name).is_file()]
     if missing:
         raise UserError(f"{folder} is not a finished run: {', '.join(missing)} missing")
-    run = Run(folder, read_config(folder))
+    run = kind(folder, read_config(folder, config))
     run._content("config.json")  # compares the checksum
     return run
 
 
 def find_runs(folder: str | Path) -> list[Run]:
     """Return the finished runs in a folder of run folders, by model, batch size, then seed."""
-    runs = [load_run(path) for path in sorted(Path(folder).glob("*")) if is_finished(path)]
+    finished = [path for path in sorted(Path(folder).glob("*")) if is_finished(path)]
+    runs = [load_run(path) for path in finished if not is_prior(path)]
     return sorted(runs, key=lambda r: (r.config.model, r.config.batch_size, r.config.seed))
 
 
@@ -169,19 +200,25 @@ def is_finished(folder: Path) -> bool:
     return all((folder / name).is_file() for name in FINISHED)
 
 
+def is_prior(folder: Path) -> bool:
+    """Return whether a run folder is that of a prior over codes, which names its VQ-VAE."""
+    path = folder / "config.json"
+    return path.is_file() and "vqvae" in read_json(path)
+
+
 def has_weights(folder: Path) -> bool:
     """Return whether a run folder has its weights: the project ships them for few seeds."""
     return (folder / WEIGHTS).is_file()
 
 
-def read_config(folder: Path) -> TrainConfig:
-    """Return the config of a run folder."""
+def read_config(folder: Path, kind: type[C]) -> C:
+    """Return the config of a run folder, which must be of a kind."""
     path = folder / "config.json"
     values = read_json(path)
-    if missing := [name for name in ALWAYS_NAMED if name not in values]:
+    if missing := [name for name in kind.always_named if name not in values]:
         raise UserError(f"{path} is damaged: {', '.join(missing)} missing")
     try:
-        return TrainConfig.from_dict(values)
+        return kind.from_dict(values)
     except UserError as error:
         raise UserError(f"{path}: {error}") from None
 
@@ -219,7 +256,7 @@ def store(
     weights: dict[str, Tensor],
     history: list[dict[str, Any]],
     evaluation: dict[str, Any],
-    sheet: tuple[Tensor, Tensor],
+    sheet: tuple[Tensor, Tensor] | None,
     environment: Mapping[str, Any],
 ) -> None:
     """Write what a finished run consists of, beyond its config.
@@ -228,13 +265,14 @@ def store(
         folder: the run's; it holds config.json already.
         weights: as `stored_weights` gives them.
         history: one row per epoch.
-        evaluation: as `evaluate` gives it.
-        sheet: images (N, 3, 32, 32) in [0, 1] and their reconstructions.
+        evaluation: figures over the test data.
+        sheet: images (N, 3, 32, 32) in [0, 1] and their reconstructions, if the model has any.
         environment: what the run was trained on; it gets the checksums of the other files, and is
             written last.
     """
     write_atomically(folder / WEIGHTS, save(weights))
-    write_sheet(folder / "reconstructions.png", *sheet)
+    if sheet is not None:
+        write_sheet(folder / "reconstructions.png", *sheet)
     write_history(folder, history)
     write_json(folder / "evaluation.json", evaluation)
     write_environment(folder, environment)
@@ -259,7 +297,8 @@ def write_environment(folder: Path, environment: Mapping[str, Any]) -> None:
 
     It is written last: with it, the run is finished.
     """
-    sums = {name: checksum((folder / name).read_bytes()) for name in SUMMED}
+    there = [name for name in SUMMED if (folder / name).is_file()]
+    sums = {name: checksum((folder / name).read_bytes()) for name in there}
     summed = {"format": FORMAT, **environment, "sha256": sums}
     write_json(folder / "environment.json", {**summed, "seal": _seal(summed)})
 

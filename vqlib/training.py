@@ -3,13 +3,13 @@
 If torchrun started several processes, `fit` runs in each of them; see `vqlib.loop`.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import torch
 
-from vqlib.config import TrainConfig, normal_dataset
+from vqlib.config import Config, TrainConfig, normal_dataset
 from vqlib.errors import UserError
 from vqlib.evaluation import evaluate
 from vqlib.images import Images, scale
@@ -70,12 +70,34 @@ def fit(
     images = images or _load_images(config, skip_unreadable)
     if not images.variance > 0:
         raise UserError(f"{images.name}: all training pixels are the same, nothing to learn")
+    train_in(
+        folder,
+        config,
+        lambda: make_trainer(config, images, folder, torch_device),
+        lambda trainer: _store(trainer, images),
+    )
+    return _load(folder)
+
+
+def train_in(
+    folder: Path,
+    config: Config,
+    start: Callable[[], Trainer],
+    store_run: Callable[[Trainer], None],
+) -> None:
+    """Train in a run folder, or resume there, and make the run a finished one.
+
+    Args:
+        folder: the run's; no other process may write to it meanwhile.
+        config: is written before the training starts.
+        start: returns the trainer, once the folder is held.
+        store_run: evaluates what was trained and writes it.
+    """
     with _held(folder):
         if _begin(config, folder):
-            trainer = make_trainer(config, images, folder, torch_device)
+            trainer = start()
             trainer.train()
-            _finish(trainer, images)
-    return _load(folder)
+            _finish(trainer, store_run)
 
 
 def make_trainer(
@@ -117,7 +139,7 @@ def _find_finished(
     skip_unreadable: bool | None,
 ) -> Run | None:
     for finished in [folder] if retrain else [folder, SHIPPED / config.run_name]:
-        if _is_done(finished, config):
+        if is_done(finished, config):
             print(f"{config.run_name}: finished, read from {shown(finished)}")
             run = load_run(finished)
             if images is not None or Path(config.dataset).exists():
@@ -153,24 +175,35 @@ def _hold(held: ExitStack, folder: Path) -> None:
 
 
 @on_first
-def _begin(config: TrainConfig, folder: Path) -> bool:
+def _begin(config: Config, folder: Path) -> bool:
     """Write the config; return False if another process has finished the run meanwhile."""
-    if _is_done(folder, config):
+    if is_done(folder, config):
         return False
-    there = read_config(folder).to_dict() if (folder / "config.json").exists() else {}
+    path = folder / "config.json"
+    there = read_config(folder, type(config)).to_dict() if path.exists() else {}
     if there and (differing := difference(there, config.to_dict())):
         raise UserError(f"{folder} belongs to another config: {differing}")
-    write_json(folder / "config.json", config.to_dict())
+    write_json(path, config.to_dict())
     return True
 
 
-def _is_done(folder: Path, config: TrainConfig) -> bool:
-    return is_finished(folder) and has_weights(folder) and read_config(folder) == config
+def is_done(folder: Path, config: Config) -> bool:
+    """Return whether a folder holds the finished run with this config, and its weights."""
+    return (
+        is_finished(folder) and has_weights(folder) and read_config(folder, type(config)) == config
+    )
 
 
 @on_first
-def _finish(trainer: Trainer, images: Images) -> None:
-    """Evaluate the weights as they are stored, and make the run a finished one."""
+def _finish(trainer: Trainer, store_run: Callable[[Trainer], None]) -> None:
+    """Store what was trained; with that the run is finished, and its resume state goes."""
+    store_run(trainer)
+    remove_state(trainer.folder / "resume.pt")
+    (trainer.folder / "progress.json").unlink(missing_ok=True)
+
+
+def _store(trainer: Trainer, images: Images) -> None:
+    """Write the weights, and evaluate them as they are stored."""
     weights = stored_weights(trainer.model)
     model = build_model(trainer.config, images.variance)
     model.load_state_dict(weights)
@@ -179,5 +212,3 @@ def _finish(trainer: Trainer, images: Images) -> None:
     sample = scale(images.test[:SHEET_IMAGES].to(trainer.device))
     sheet = (sample, model.reconstruct(sample))
     store(trainer.folder, weights, trainer.history, figures, sheet, trainer.environment)
-    remove_state(trainer.folder / "resume.pt")
-    (trainer.folder / "progress.json").unlink(missing_ok=True)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import psutil
 
+from vqlib.config import TrainConfig
 from vqlib.errors import UserError
 from vqlib.paths import ROOT, shown
 from vqlib.runs import (
@@ -95,7 +96,7 @@ def _take_shipped(study: Study) -> None:
     for config, own in zip(study.configs, study.run_folders, strict=True):
         shipped = study.shipped / config.run_name
         wanted = own != shipped and is_finished(shipped) and not is_finished(own)
-        if wanted and read_config(shipped) == config:
+        if wanted and read_config(shipped, TrainConfig) == config:
             print(f"{config.run_name}: finished, copied from {shown(shipped)}")
             with sole_writer(own):
                 for name in (*SUMMED, "config.json", "environment.json"):  # the last makes it whole

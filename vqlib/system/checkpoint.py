@@ -50,7 +50,7 @@ def remove_state(path: Path) -> None:
 
 
 def check_state(
-    path: Path, state: Mapping[str, Any], config: Mapping[str, Any], data_md5: str
+    path: Path, state: Mapping[str, Any], config: Mapping[str, Any], facts: Mapping[str, Any]
 ) -> None:
     """Refuse a resume state that lacks something, or is of another format, run or data.
 
@@ -58,17 +58,18 @@ def check_state(
         path: of the state, for the message.
         state: as `read_state` gives it.
         config: the run's values by name.
-        data_md5: checksum of its data.
+        facts: what the run records of its data: `data_md5`, and `dataset`, their name.
     """
     check_format(path, state)
     if missing := [name for name in STATE if name not in state]:
         raise UserError(f"{path} is not a resume state of vqlib: {', '.join(missing)} missing")
     if differing := difference(state["config"], config):
         raise UserError(f"{path} belongs to another run: {differing}. Delete it to start again.")
-    if state["data_md5"] != data_md5:
+    if state["data_md5"] != facts["data_md5"]:
+        data = facts.get("dataset", "the data set")
         raise UserError(
-            f"{path.parent} was started with other images than {config['dataset']} holds now: "
-            "delete the folder to train it again"
+            f"{path.parent} was started with other images than {data} holds now: delete the folder "
+            "to train it again"
         )
 
 
