@@ -87,9 +87,14 @@ class Fault:
 class Training:
     """A small training by the command line, to be started and resumed in a folder."""
 
-    config: TrainConfig
+    config: Any
     results: Path
     name: str = "printed"
+
+    @property
+    def arguments(self) -> list[str]:
+        """The arguments of the command line, without the folder for results."""
+        return command_line(self.config)
 
     def start(self, fault: Fault | None = None) -> ForkServerProcess:
         """Start or resume it in another process."""
@@ -127,10 +132,24 @@ class Training:
         return kept if kept.exists() else self.folder / "resume.pt"
 
 
+@dataclass(frozen=True)
+class PriorTraining(Training):
+    """The same for a prior over the codes of a VQ-VAE, whose run is in a folder."""
+
+    vqvae: Path = Path()
+
+    @property
+    def arguments(self) -> list[str]:
+        """The arguments of the command line, without the folder for results."""
+        given = {k: v for k, v in self.config.to_dict().items() if k not in ("vqvae", "weights")}
+        options = [("--" + k.replace("_", "-"), str(v)) for k, v in given.items()]
+        return ["prior", str(self.vqvae), *(part for option in options for part in option)]
+
+
 def _context() -> multiprocessing.context.ForkServerContext:
     context = multiprocessing.get_context("forkserver")
     # torch imports its compiler at an optimizer's first step, for a second
-    context.set_forkserver_preload(["vqlib.cli", "vqlib.training", "torch._dynamo"])
+    context.set_forkserver_preload(["vqlib.cli", "vqlib.generation.training", "torch._dynamo"])
     return context
 
 
@@ -156,7 +175,7 @@ def _train(training: Training, fault: Fault | None) -> None:
     vqlib.training.remove_state = keep_then_remove
     moments = _Moments(fault, training.folder)
     moments.watch()
-    main([*command_line(training.config), "--results", str(training.results)])
+    main([*training.arguments, "--results", str(training.results)])
     moments.write(training.results / "moments.txt")
 
 
@@ -170,9 +189,10 @@ class _Moments:
 
     def watch(self) -> None:
         """Begin to count."""
+        from vqlib.generation.config import PRIORS
         from vqlib.models import MODELS
 
-        for model in MODELS.values():
+        for model in [*MODELS.values(), *PRIORS.values()]:
             model.loss = self._stepping(model.loss)
         os.fsync = self._syncing(os.fsync)
         sys.addaudithook(self._audit)

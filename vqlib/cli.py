@@ -1,4 +1,4 @@
-"""The command line: train, evaluate, bench, study, status, notebook, pdf."""
+"""The command line: train, evaluate, prior, sample, bench, study, status, notebook, pdf."""
 
 import argparse
 import json
@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import vqlib.bench
+import vqlib.generation
 from vqlib.config import TrainConfig
 from vqlib.errors import UserError
 from vqlib.paths import RUNS
@@ -251,6 +252,20 @@ COMMANDS = {
         "Compute a finished run's test results from its weights, and print them.",
         _evaluate_arguments,
         _evaluate,
+    ),
+    "prior": Command(
+        "train a prior over the codes of a VQ-VAE, to generate images",
+        "Train a prior over the codes of a trained VQ-VAE and print its test results in bits a\n"
+        "code, with those of simpler models of the codes. If the images have classes, it learns\n"
+        "the codes of each class. An interrupted run resumes after its last epoch.",
+        lambda parser: vqlib.generation.prior_arguments(parser),
+        lambda options: vqlib.generation.run_prior(options),
+    ),
+    "sample": Command(
+        "generate images with a trained prior",
+        "Write images that a prior generates as PNG files, and all of them in sheet.png.",
+        lambda parser: vqlib.generation.sample_arguments(parser),
+        lambda options: vqlib.generation.run_sample(options),
     ),
     "bench": Command(
         "measure speed and memory on this machine",

@@ -286,9 +286,13 @@ def write_history(folder: Path, history: list[dict[str, Any]]) -> None:
 def write_sheet(path: Path, originals: Tensor, reconstructions: Tensor) -> None:
     """Write images (N, 3, 32, 32) in [0, 1] above their reconstructions as an exact PNG."""
     tiles = (torch.stack([originals, reconstructions]) * 255).round().byte().cpu()
-    sheet = tiles.permute(0, 3, 1, 4, 2).flatten(0, 1).flatten(1, 2)  # (64, 32·N, 3)
+    write_png(path, tiles.permute(0, 3, 1, 4, 2).flatten(0, 1).flatten(1, 2))  # (64, 32·N, 3)
+
+
+def write_png(path: Path, pixels: Tensor) -> None:
+    """Write a picture, uint8 (H, W, 3), as a PNG file."""
     buffer = BytesIO()
-    Image.fromarray(sheet.numpy()).save(buffer, "PNG")
+    Image.fromarray(pixels.numpy()).save(buffer, "PNG")
     write_atomically(path, buffer.getvalue())
 
 

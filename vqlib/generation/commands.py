@@ -1,0 +1,147 @@
+"""The commands `vqlib prior` and `vqlib sample`."""
+
+import argparse
+import json
+import re
+from dataclasses import fields
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from vqlib.errors import UserError
+from vqlib.generation.config import PRIORS, PriorConfig, settings_of_prior
+from vqlib.generation.runs import Prior, load_prior
+from vqlib.generation.training import PRIORS_FOLDER, fit_prior
+from vqlib.runs import write_png
+from vqlib.system import processes
+from vqlib.system.files import make_folder
+
+OF_RUN = ("vqvae", "weights")  # settings that the run gives
+COLUMNS = 8  # of the sheet
+
+
+def prior_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `vqlib prior`."""
+    parser.add_argument(
+        "run_folder", metavar="run", help="such as results/paper/vqvae-cifar10-b256-e40-s0"
+    )
+    groups: dict[str, argparse._ArgumentGroup] = {}
+    for field in fields(PriorConfig):
+        if field.name in OF_RUN:
+            continue
+        takers = [prior.title for name, prior in PRIORS.items() if _takes(name, field.name)]
+        title = f"settings of the {takers[0]}" if len(takers) == 1 else "settings"
+        if title not in groups:
+            groups[title] = parser.add_argument_group(title)
+        groups[title].add_argument(
+            "--" + field.name.replace("_", "-"),
+            dest=field.name,
+            metavar="…",
+            help=f"{field.metadata['help']} (default: {field.default})",
+        )
+    parser.add_argument(
+        "--results",
+        default=PRIORS_FOLDER,
+        type=Path,
+        help="where run folders go (default: results/priors)",
+        metavar="…",
+    )
+    parser.add_argument(
+        "--device", default="auto", help="auto, cpu or cuda (default: auto)", metavar="…"
+    )
+    parser.add_argument(
+        "--retrain", action="store_true", help="train even if the project ships the finished prior"
+    )
+
+
+def run_prior(options: argparse.Namespace) -> None:
+    """Run `vqlib prior`."""
+    names = [field.name for field in fields(PriorConfig) if field.name not in OF_RUN]
+    given = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
+    with processes.group():
+        prior = fit_prior(
+            options.run_folder,
+            results=options.results,
+            device=options.device,
+            retrain=options.retrain,
+            **given,
+        )
+        if processes.is_first():
+            print(json.dumps(prior.evaluation, indent=2))
+            print(f"run folder: {prior.folder}")
+
+
+def sample_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `vqlib sample`."""
+    parser.add_argument("run_folder", metavar="run", help="a folder that `vqlib prior` made")
+    parser.add_argument("--label", metavar="…", help="a class (default: all classes in turn)")
+    parser.add_argument(
+        "--count", type=int, default=64, metavar="…", help="number of images (default: 64)"
+    )
+    parser.add_argument(
+        "--temperature",
+        type=float,
+        default=1.0,
+        metavar="…",
+        help="below 1 likely codes become more likely; 0 takes the likeliest (default: 1)",
+    )
+    parser.add_argument(
+        "--seed", type=int, default=0, metavar="…", help="fixes the samples (default: 0)"
+    )
+    parser.add_argument(
+        "--vqvae", metavar="…", help="run of the prior's VQ-VAE, if it has moved since the training"
+    )
+    parser.add_argument(
+        "-o", "--output", required=True, type=Path, metavar="FOLDER", help="a new or empty folder"
+    )
+
+
+def run_sample(options: argparse.Namespace) -> None:
+    """Run `vqlib sample`."""
+    prior = load_prior(options.run_folder, options.vqvae)
+    write_samples(
+        prior, options.output, options.count, options.label, options.temperature, options.seed
+    )
+    print(f"written: {options.count:,} PNG files and sheet.png in {options.output}")
+
+
+def write_samples(
+    prior: Prior,
+    folder: Path,
+    count: int = 64,
+    label: str | None = None,
+    temperature: float = 1.0,
+    seed: int = 0,
+) -> None:
+    """Write samples as PNG files, and all of them in sheet.png; see `Prior.sample`.
+
+    A file's name has the number of the sample and its class, such as `00007-horse.png`.
+    """
+    make_folder(folder)
+    if any(path.name[0] != "." for path in folder.iterdir()):
+        raise UserError(f"{folder} is not empty: give a new folder")
+    names = prior.names(label, count)
+    images = (prior.sample(count, label, temperature, seed) * 255).round().byte()
+    for number, (image, name) in enumerate(zip(images, names, strict=True)):
+        write_png(folder / f"{number:05}{_slug(name)}.png", image.permute(1, 2, 0))
+    write_png(folder / "sheet.png", tiled(images))
+
+
+def tiled(images: Tensor) -> Tensor:
+    """Return images (N, 3, H, W) in rows of eight, as one picture (rows · H, 8 · W, 3).
+
+    What is left of the last row is white.
+    """
+    missing = -len(images) % COLUMNS
+    filled = torch.cat([images, images.new_full((missing, *images.shape[1:]), 255)])
+    return filled.unflatten(0, (-1, COLUMNS)).permute(0, 3, 1, 4, 2).flatten(2, 3).flatten(0, 1)
+
+
+def _slug(name: str) -> str:
+    """Return the part of a file's name that tells the class."""
+    return "-" + re.sub(r"[^\w-]+", "_", name) if name else ""
+
+
+def _takes(prior: str, setting: str) -> bool:
+    return setting in settings_of_prior(prior)
