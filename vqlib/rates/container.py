@@ -60,7 +60,7 @@ def parse(content: bytes, name: str) -> CodedImages:
     Raises:
         UserError: if the file is foreign, of another version, truncated or damaged.
     """
-    if not content.startswith(MAGIC[: max(1, len(content))]):
+    if not content.startswith(MAGIC[: len(content)]):
         raise UserError(f"{name} is no file of coded images: give one that `vqlib encode` wrote")
     if len(content) < PREFIX.size:
         raise UserError(f"{name} is truncated: encode the pictures again")

@@ -33,6 +33,8 @@ def encode(run: Run, images: Tensor, names: Sequence[str] = ()) -> bytes:
     """
     model = _model(run)
     check_images(images, "encoded")
+    if names and len(names) != len(images):
+        raise UserError(f"{len(names):,} names for {len(images):,} images: give one for each")
     codes = _codes(model, images)
     coded = CodedImages(
         run.folder.name,
