@@ -1,5 +1,7 @@
 """Codes as bytes: read back exactly, and as short as their probabilities allow."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -8,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import entropy
 
-from vqlib import VQVAE, Run
+from vqlib import VQVAE, Images, Run
+from vqlib.models import ImageModel
 from vqlib.quantizer import codebook_use, count_codes
 from vqlib.rates import code_probabilities, entropy_bits, ideal_bits, pack, unpack
 
@@ -127,7 +130,7 @@ def test_probabilities_are_the_frequencies_of_training(small_runs: dict[str, Run
 
 
 def test_they_make_the_codes_of_training_images_shorter(
-    small_runs: dict[str, Run], few_photos: object
+    small_runs: dict[str, Run], few_photos: Images
 ) -> None:
     model = small_runs["vqvae"].model
     codes = model.codes(few_photos.train)
@@ -137,6 +140,10 @@ def test_they_make_the_codes_of_training_images_shorter(
     assert ideal_bits(codes.numpy(), probabilities) < codes.numel() * np.log2(model.num_codes)
 
 
-def test_without_counts_all_codes_are_equally_probable() -> None:
-    model = VQVAE(num_hiddens=2, num_embeddings=32, decay=0)
+@pytest.mark.parametrize(
+    "model",
+    [VQVAE(num_hiddens=2, num_embeddings=32, decay=0), SimpleNamespace(num_codes=32)],
+    ids=["learned by gradient", "another model"],
+)
+def test_without_counts_all_codes_are_equally_probable(model: ImageModel) -> None:
     assert code_probabilities(model).tolist() == [1 / 32] * 32

@@ -35,7 +35,9 @@ def run(small_runs: dict[str, Run]) -> Run:
 
 
 @pytest.fixture(scope="module")
-def own(picture_folder: Path, small_config: MakeConfig, tmp_path_factory: object) -> Run:
+def own(
+    picture_folder: Path, small_config: MakeConfig, tmp_path_factory: pytest.TempPathFactory
+) -> Run:
     """Return a run on a folder of pictures, with other weights than `run`."""
     config = small_config("vqvae", dataset=str(picture_folder), epochs=1)
     return fit(config, results=tmp_path_factory.mktemp("own"))

@@ -1,7 +1,8 @@
 """Codes as bytes and back: an entropy coder, and the probabilities that it codes with.
 
 A code of probability p costs -log2(p) bits. The coder is a range coder (Martin 1979) from
-`constriction`; its total is within 32 bits and 0.01% of the sum of these costs.
+`constriction`; it writes whole words of 32 bits, and needs at most two of them and 0.1% more than
+the sum of these costs.
 
 The decoder must have the encoder's probabilities bit for bit. The network plays no part in this:
 the encoder computes the codes once, and the decoder reads them. `code_probabilities` uses only
