@@ -1,4 +1,4 @@
-"""The command line: train, evaluate, bench, study, status, notebook, pdf."""
+"""The command line: train, evaluate, encode, decode, bench, study, status, notebook, pdf."""
 
 import argparse
 import json
@@ -16,6 +16,7 @@ from vqlib.errors import UserError
 from vqlib.paths import RUNS
 
 RESUME = "run the same command again to resume"
+NOTHING = "nothing was written"
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -162,6 +163,44 @@ def _evaluate(options: argparse.Namespace) -> None:
     print(json.dumps(evaluate_run(options.run_folder), indent=2))
 
 
+def _encode_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "run_folder", metavar="run", help="such as results/paper/vqvae-cifar10-b128-e40-s0"
+    )
+    parser.add_argument(
+        "pictures",
+        nargs="*",
+        type=Path,
+        help="picture files, and folders of them; without any, the test images of the run",
+    )
+    parser.add_argument(
+        "-o", "--output", required=True, type=Path, metavar="FILE", help="the file to write"
+    )
+
+
+def _encode(options: argparse.Namespace) -> None:
+    from vqlib.rates import encode_pictures
+
+    figures = encode_pictures(options.run_folder, options.pictures, options.output)
+    print(json.dumps(figures, indent=2))
+    print(f"written: {options.output}")
+
+
+def _decode_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("run_folder", metavar="run", help="the run that encoded the file")
+    parser.add_argument("file", type=Path, help="a file that `vqlib encode` wrote")
+    parser.add_argument(
+        "-o", "--output", required=True, type=Path, metavar="FOLDER", help="a new or empty folder"
+    )
+
+
+def _decode(options: argparse.Namespace) -> None:
+    from vqlib.rates import decode_pictures
+
+    count = decode_pictures(options.run_folder, options.file, options.output)
+    print(f"written: {count:,} PNG files in {options.output}")
+
+
 def _bench_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--quick",
@@ -242,12 +281,32 @@ COMMANDS = {
         _evaluate_arguments,
         _evaluate,
     ),
+    "encode": Command(
+        "write pictures to a file as the codes of a VQ-VAE",
+        "Write pictures to a file as the entropy-coded codes of a trained VQ-VAE, and print what\n"
+        "they cost and lose. Pictures of another size are centre-cropped and resized to 32×32.\n\n"
+        "The printed bits are bits an image: `coded_bits` of the codes in the file, `ideal_bits`\n"
+        "of a perfect coder with the same probabilities, `entropy_bits` by the frequencies of\n"
+        "these very codes, `raw_bits` of codes of equal length. Names and header count in\n"
+        "`file_bytes` only. The PSNR is that of the decoded images, in dB.",
+        _encode_arguments,
+        _encode,
+        interrupted=NOTHING,
+    ),
+    "decode": Command(
+        "turn a file of codes back into pictures",
+        "Turn a file that `vqlib encode` wrote back into PNG files. Each has the name of its\n"
+        "original; test images of a run are numbered.",
+        _decode_arguments,
+        _decode,
+        interrupted=NOTHING,
+    ),
     "bench": Command(
         "measure speed and memory on this machine",
         vqlib.bench.__doc__ or "",
         _bench_arguments,
         _bench,
-        interrupted="nothing was written",
+        interrupted=NOTHING,
     ),
     "study": Command(
         "run a preset: train its models, draw the figures, write the report",

@@ -2,7 +2,7 @@
 
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import md5
@@ -111,6 +111,27 @@ def load_images(dataset: str = "cifar10", limit: int | None = None) -> Images:
     else:
         train, test, about = _folder(dataset)
     return Images(dataset, _tensor(train[:limit]), _tensor(test[:limit]), limit, about)
+
+
+def read_pictures(paths: Sequence[Path]) -> tuple[Tensor, int]:
+    """Return pictures of any sizes as images, and how many of them had to be resized.
+
+    Args:
+        paths: files of plain RGB of 8 bits.
+
+    Returns:
+        uint8 (N, 3, 32, 32), channels_last, centre-cropped and resized; and a number.
+
+    Raises:
+        UserError: if one cannot be read or is not plain RGB; the message names it.
+    """
+    pictures = np.empty((len(paths), SIZE, SIZE, 3), np.uint8)
+    resized = 0
+    for pixels, path in zip(pictures, paths, strict=True):
+        picture = _read_picture(path)
+        resized += picture.size != (SIZE, SIZE)
+        pixels[:] = _fitted(picture)
+    return _tensor(pictures), resized
 
 
 def resolve_dataset(dataset: str, tell: Callable[[str], None] = print) -> str:
@@ -270,20 +291,20 @@ def _folder(dataset: str) -> tuple[np.ndarray, np.ndarray, str]:
     if len(given) == 1:
         raise UserError(f"{root} has a folder {given[0]}, but not both train and test")
     if given:
-        train, test = (_find_pictures(splits[split]) for split in given)
-        pixels, about = _read_pictures(root, train + test)
+        train, test = (find_pictures(splits[split]) for split in given)
+        pixels, about = _read_alike(root, train + test)
         about += " The split is that of the folders train and test."
         return pixels[: len(train)], pixels[len(train) :], about
-    pictures = _find_pictures(root)
+    pictures = find_pictures(root)
     if len(pictures) < 2:
         raise UserError(f"{root} holds one picture: training and testing need at least two")
-    pixels, about = _read_pictures(root, pictures)
+    pixels, about = _read_alike(root, pictures)
     is_test = np.arange(len(pixels)) % round(1 / TEST_SHARE) == 1
     about += " In order of their paths, every tenth picture is a test image."
     return pixels[~is_test], pixels[is_test], about
 
 
-def _find_pictures(folder: Path) -> list[Path]:
+def find_pictures(folder: Path) -> list[Path]:
     """Return every picture in a folder and its sub-folders, in order; skip hidden files."""
 
     def refuse(error: OSError) -> NoReturn:
@@ -301,7 +322,7 @@ def _find_pictures(folder: Path) -> list[Path]:
     return found
 
 
-def _read_pictures(folder: Path, paths: list[Path]) -> tuple[np.ndarray, str]:
+def _read_alike(folder: Path, paths: list[Path]) -> tuple[np.ndarray, str]:
     """Return the pixels (N, 32, 32, 3) of pictures of one size, and a sentence about them."""
     size = _read_picture(paths[0]).size
     about = f"Pictures of {size[0]}×{size[1]} pixels"
@@ -316,8 +337,13 @@ def _read_pictures(folder: Path, paths: list[Path]) -> tuple[np.ndarray, str]:
                 f"{folder} mixes sizes: {paths[0].name} is {size[0]}×{size[1]}, "
                 f"{path.name} is {picture.size[0]}×{picture.size[1]}. Make them all of one size."
             )
-        pixels[:] = np.asarray(ImageOps.fit(picture, (SIZE, SIZE), Image.Resampling.BOX))
+        pixels[:] = _fitted(picture)
     return pictures, f"{about}."
+
+
+def _fitted(picture: Image.Image) -> np.ndarray:
+    """Return a picture's pixels (32, 32, 3), centre-cropped and resized."""
+    return np.asarray(ImageOps.fit(picture, (SIZE, SIZE), Image.Resampling.BOX))
 
 
 def _read_picture(path: Path) -> Image.Image:

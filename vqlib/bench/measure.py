@@ -27,6 +27,7 @@ from vqlib.bench.loops import (
     OwnLoop,
     StudyProcesses,
     batched_ssim,
+    code_alone,
     flops_per_image,
     interleave,
     looped_ssim,
@@ -208,6 +209,23 @@ def evaluation(sizes: Sizes, images: Images, _folder: Path) -> list[Row]:
     return [Row(what, "all metrics and SSIM protocols, once", "s", taken)]
 
 
+def coding(sizes: Sizes, images: Images, folder: Path) -> list[Row]:
+    """Time images to a file of codes and back, in a process of its own, with its memory."""
+    config = replace(sizes.config, dataset=images.name, epochs=1)
+    count = min(sizes.test_images, len(images.test))
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:
+        writing, reading, peak = process.submit(code_alone, config, count, folder).result()
+    how = "entropy-coded by frequencies, once"
+    what = f"Peak memory of coding {count:,} images"
+    return [
+        Row(f"{count:,} images to a file of codes", how, RATE, writing),
+        Row(f"A file of codes to {count:,} PNG files", how, RATE, reading),
+        Row(what, "not measured: this system has no /proc")
+        if peak is None
+        else Row(what, "resident, with all images of the data set", "MB", peak),
+    ]
+
+
 def growth(sizes: Sizes, images: Images, folder: Path) -> list[Row]:
     """Measure speed and memory with a quarter, half and all images, each in its own process."""
     count = min(sizes.growth_images, len(images.train))
@@ -293,6 +311,7 @@ MEASUREMENTS: dict[str, Callable[[Sizes, Images, Path], list[Row]]] = {
     f"training, against {peers.TRAINER}": package,
     "SSIM, against scikit-image": similarity,
     "evaluation of a run": evaluation,
+    "images to a file of codes and back": coding,
     "growth with the number of images": growth,
     "GPU": gpu,
     "time to quality": quality,

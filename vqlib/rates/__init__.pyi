@@ -1,1 +1,11 @@
+from .coding import code_probabilities as code_probabilities
+from .coding import entropy_bits as entropy_bits
+from .coding import ideal_bits as ideal_bits
+from .coding import pack as pack
+from .coding import unpack as unpack
 from .measures import distortion as distortion
+from .pictures import coding_figures as coding_figures
+from .pictures import decode as decode
+from .pictures import decode_pictures as decode_pictures
+from .pictures import encode as encode
+from .pictures import encode_pictures as encode_pictures
