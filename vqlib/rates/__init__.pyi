@@ -1,1 +1,11 @@
+from .codecs import available_codecs as available_codecs
+from .codecs import codec_points as codec_points
+from .linear import fit_pca as fit_pca
+from .linear import gaussian_points as gaussian_points
+from .linear import pca_points as pca_points
+from .linear import water_filling as water_filling
 from .measures import distortion as distortion
+from .published import published_points as published_points
+from .references import load_references as load_references
+from .references import reference_points as reference_points
+from .references import write_references as write_references
