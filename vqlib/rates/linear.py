@@ -45,8 +45,10 @@ class PCA:
 
     def reconstruct(self, components: np.ndarray) -> np.ndarray:
         """Return the pixels of components (D, N): float32 (N, D), cut to [0, 1]."""
-        pixels = self.mean.astype(np.float32) + components.T @ self.axes.T.astype(np.float32)
-        return pixels.clip(0, 1)
+        used = components.any(axis=1)  # with a large step most components are 0 in all images
+        pixels = components[used].T @ self.axes[:, used].T.astype(np.float32)
+        pixels += self.mean.astype(np.float32)
+        return pixels.clip(0, 1, out=pixels)
 
 
 def fit_pca(images: Tensor) -> PCA:
