@@ -69,9 +69,18 @@ class Run:
     @property
     def bits(self) -> float:
         """Bits that the model's latent takes for an image; see the model's `bits`."""
-        with torch.device("meta"):  # no weights are needed
-            model = build_model(self.config, self.data_variance)
-        return model.bits(self.history.iloc[-1].to_dict())
+        return self._untrained.bits(self.history.iloc[-1].to_dict())
+
+    @property
+    def rate_label(self) -> str:
+        """The settings that its rate depends on; see the model's `rate_label`."""
+        return self._untrained.rate_label
+
+    @property
+    def _untrained(self) -> ImageModel:
+        """Its model without weights, for what the settings alone say."""
+        with torch.device("meta"):
+            return build_model(self.config, self.data_variance)
 
     @property
     def terms(self) -> list[str]:

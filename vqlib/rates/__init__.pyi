@@ -5,6 +5,10 @@ from .coding import entropy_bits as entropy_bits
 from .coding import ideal_bits as ideal_bits
 from .coding import pack as pack
 from .coding import unpack as unpack
+from .curves import rate_distortion as rate_distortion
+from .equal import at_rate as at_rate
+from .equal import equal_rate as equal_rate
+from .equal import seed_spread as seed_spread
 from .linear import fit_pca as fit_pca
 from .linear import gaussian_points as gaussian_points
 from .linear import pca_points as pca_points
@@ -15,6 +19,8 @@ from .pictures import decode as decode
 from .pictures import decode_pictures as decode_pictures
 from .pictures import encode as encode
 from .pictures import encode_pictures as encode_pictures
+from .points import rate_points as rate_points
+from .points import run_points as run_points
 from .published import published_points as published_points
 from .references import References as References
 from .references import load_references as load_references

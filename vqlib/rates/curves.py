@@ -23,7 +23,8 @@ LOOKS: dict[str, dict[str, Any]] = {  # what needs no training, in greys
 }
 MEASURED = {"mean_psnr": "PSNR (dB), mean over test images", "ssim": "SSIM, mean over test images"}
 PUBLISHED = {"color": "#666666", "ls": "", "marker": "*", "mfc": "white", "ms": 7}
-LINES = {RAW: "", CODED: "-", KL: "-", KL_MEAN: "--"}
+LINES = {CODED: "-", KL: "-", KL_MEAN: "--"}
+SOLID = (CODED, KL)
 
 
 def rate_distortion(
@@ -43,8 +44,7 @@ def rate_distortion(
     with mpl.rc_context(STYLE):
         figure = Picture(figsize=(width, 4.1), layout="constrained")
         for axis, (measure, heading) in zip(figure.subplots(1, 2), MEASURED.items(), strict=True):
-            for system, rows in points.groupby("system", sort=False):
-                _draw(axis, str(system), rows.dropna(subset=[measure]), measure)
+            _draw(axis, points.dropna(subset=[measure]), measure)
             axis.set(xlabel="bits an image", ylabel=heading, xscale="log")
             axis.set_xlim(*limits)
             axis.xaxis.set_major_locator(ticker.LogLocator(subs=(1, 3)))
@@ -59,18 +59,26 @@ def rate_distortion(
     return figure
 
 
-def _draw(axis: Axes, system: str, rows: pd.DataFrame, measure: str) -> None:
-    models = {model.title: name for name, model in MODELS.items()}
-    if (rows["rate"] == "published").all():
-        axis.plot(rows["bits"], rows[measure], label="published", **PUBLISHED)
-    elif system in models:
-        _draw_model(axis, system, model_style(models[system]), rows, measure)
-    else:
-        look = {"lw": 1.1, "ms": 4, **LOOKS.get(system, {"color": "#bbbbbb"})}
-        for i, (_, kind) in enumerate(rows.groupby("rate", sort=False)):
-            alpha = 1 if i == 0 else 0.45
-            label = system if i == 0 else None
-            axis.plot(kind["bits"], kind[measure], label=label, alpha=alpha, **look)
+def _draw(axis: Axes, points: pd.DataFrame, measure: str) -> None:
+    titles = {model.title: name for name, model in MODELS.items()}
+    is_published = points["rate"] == "published"
+    for name, rows in points[~is_published].groupby("system", sort=False):
+        system = str(name)
+        if system in titles:
+            _draw_model(axis, system, model_style(titles[system]), rows, measure)
+        else:
+            _draw_reference(axis, system, rows, measure)
+    published = points[is_published]
+    axis.plot(published["bits"], published[measure], label="published", **PUBLISHED)
+
+
+def _draw_reference(axis: Axes, system: str, rows: pd.DataFrame, measure: str) -> None:
+    """Draw a line for each kind of rate: `without header` before the paler `whole file`."""
+    look = {"lw": 1.1, "ms": 4, **LOOKS.get(system, {"color": "#bbbbbb"})}
+    for rate, kind in rows.groupby("rate"):
+        is_pale = rate == "whole file"
+        label = None if is_pale else system
+        axis.plot(kind["bits"], kind[measure], label=label, alpha=0.4 if is_pale else 1, **look)
 
 
 def _draw_model(
@@ -78,11 +86,10 @@ def _draw_model(
 ) -> None:
     for rate, kind in rows.groupby("rate", sort=False):
         means = kind.groupby("setting")[["bits", measure]].mean().sort_values("bits")
-        label = title if rate in (CODED, KL) else None
-        filled = {"mfc": "white"} if rate in (RAW, KL_MEAN) else {}
-        axis.plot(
-            means["bits"], means[measure], ls=LINES[str(rate)], label=label, **style, **filled
-        )
+        look = {**style, "ls": LINES.get(str(rate), "")}
+        if rate in (RAW, KL_MEAN):
+            look["mfc"] = "white"
+        axis.plot(means["bits"], means[measure], label=title if rate in SOLID else None, **look)
     for _, pair in rows[rows["rate"].isin([RAW, CODED])].groupby("run"):
         axis.plot(pair["bits"], pair[measure], lw=0.8, color=style["color"])
 
@@ -90,7 +97,7 @@ def _draw_model(
 def _ends(points: pd.DataFrame) -> str:
     """Return each system's range of rate and PSNR in words."""
     sentences = []
-    for system, rows in points.groupby("system", sort=False):
+    for system, rows in points[points["rate"] != "published"].groupby("system", sort=False):
         first, last = rows.loc[rows["bits"].idxmin()], rows.loc[rows["bits"].idxmax()]
         if np.isfinite([first["mean_psnr"], last["mean_psnr"]]).all():
             sentences.append(

@@ -99,13 +99,13 @@ def run_points(results: str | Path, runs: list[Run]) -> pd.DataFrame:
 
 
 def _compute(run: Run) -> pd.DataFrame:
-    model = run.model  # a run without weights is told before its images are loaded
+    _ = run.model  # a run without weights is told before its images are loaded
     print(f"{run.folder.name}: computing its rate and distortion on the test images")
     points = pd.DataFrame(rate_points(run, load_run_images(run)))
     facts = {
         "run": run.folder.name,
         "system": MODELS[run.config.model].title,
-        "setting": model.rate_label,
+        "setting": run.rate_label,
         "weights": run.environment["sha256"][WEIGHTS],
     }
     return points.assign(**facts)[list(COLUMNS)]
