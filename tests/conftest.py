@@ -9,8 +9,8 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
-from typing import Any, cast
+from types import ModuleType
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -241,8 +241,9 @@ def invented_run(
     model: str, batch_size: int, history: pd.DataFrame | None = None, **evaluation: Any
 ) -> Run:
     """Return what tables and findings ask of a run on CIFAR-10, with invented numbers."""
-    config = TrainConfig(model=model, batch_size=batch_size)
-    return cast(Run, SimpleNamespace(config=config, history=history, evaluation=evaluation))
+    run = Run(Path("invented"), TrainConfig(model=model, batch_size=batch_size))
+    run.__dict__.update(history=history, evaluation=evaluation, environment={})
+    return run
 
 
 @pytest.fixture

@@ -108,7 +108,7 @@ def drawn(
     images = torch.zeros(2, 3, 32, 32)
     return {
         "image_grid": figures.image_grid({"first": images, "second": images}),
-        "metric_by_batch_size": figures.metric_by_batch_size(summary),
+        "metric_by": figures.metric_by(summary),
         "loss_curves": figures.loss_curves(histories),
         "codebook_curves": figures.codebook_curves(histories, 100),
         "train_against_test": figures.train_against_test(histories),
@@ -120,7 +120,7 @@ def drawn(
 
 ALT: dict[str, tuple[str, ...]] = {  # numbers and names that the alt text must hold
     "image_grid": ("2 rows of 2", "first, second"),
-    "metric_by_batch_size": ("SSIM", "16 to 64", "VAE: 0.3800 to 0.4000", "0.8300 to 0.8500"),
+    "metric_by": ("SSIM", "16 to 64", "VAE: 0.3800 to 0.4000", "0.8300 to 0.8500"),
     "loss_curves": ("epochs", "batch size 16, 0.0625 to 0.0208", "64, 0.00781 to 0.0026"),
     "codebook_curves": ("48 to 192", "3 of 100 codes"),
     "train_against_test": ("Batch size 16 ends at 0.010", "0.012", "Batch size 64", "0.003"),
@@ -174,20 +174,20 @@ def test_models_differ_in_marker_as_well_as_colour() -> None:
 
 
 def test_a_metric_is_drawn_as_mean_over_seeds_at_each_batch_size(summary: pd.DataFrame) -> None:
-    drawn = lines(figures.metric_by_batch_size(summary))
+    drawn = lines(figures.metric_by(summary))
     assert np.allclose(drawn["VQ-VAE"], [(16, 0.85), (64, 0.83)])
     assert np.allclose(drawn["VAE"], [(16, 0.40), (64, 0.38)])
 
 
 def test_every_seed_is_a_point(summary: pd.DataFrame) -> None:
-    closer = figures.metric_by_batch_size(summary).axes[1:]
+    closer = figures.metric_by(summary).axes[1:]
     points = np.concatenate([axis.lines[1].get_xydata() for axis in closer])
     expected = sorted(zip(summary.batch_size, summary.test_ssim, strict=True))
     assert sorted(map(tuple, points)) == expected
 
 
 def test_claims_are_drawn_at_their_values(summary: pd.DataFrame) -> None:
-    axis = figures.metric_by_batch_size(summary, claims={"vae": 0.78, "vqvae": 0.96}).axes[0]
+    axis = figures.metric_by(summary, claims={"vae": 0.78, "vqvae": 0.96}).axes[0]
     dotted = {line.get_ydata()[0] for line in axis.lines if line.get_ls() == ":"}
     assert dotted == {0.78, 0.96}
 
@@ -196,7 +196,7 @@ def test_a_further_model_has_a_line_a_panel_and_a_place_in_the_alt_text(
     summary: pd.DataFrame, autoencoder: str
 ) -> None:
     third = summary[summary.model == "vae"].assign(model=autoencoder, test_ssim=[0.5, 0.6])
-    figure = figures.metric_by_batch_size(pd.concat([summary, third]))
+    figure = figures.metric_by(pd.concat([summary, third]))
     title = MODELS[autoencoder].title
     assert np.allclose(lines(figure)[title], [(16, 0.5), (64, 0.6)])
     assert len(figure.axes) == 1 + 3
@@ -293,7 +293,7 @@ def test_code_maps_give_each_code_one_colour() -> None:
 def test_a_saved_figure_is_png_pdf_and_svg_with_its_alt_text(
     tmp_path: Path, summary: pd.DataFrame
 ) -> None:
-    figure, folder = figures.metric_by_batch_size(summary), tmp_path / "new"
+    figure, folder = figures.metric_by(summary), tmp_path / "new"
     figures.save_figure(figure, folder, "figure")
     assert figures.alt_text(folder / "figure") == figure.alt
     assert PdfReader(folder / "figure.pdf").metadata.subject == figure.alt
@@ -302,7 +302,7 @@ def test_a_saved_figure_is_png_pdf_and_svg_with_its_alt_text(
 
 def test_a_figure_saved_twice_makes_the_same_files(tmp_path: Path, summary: pd.DataFrame) -> None:
     for folder in ("one", "two"):
-        figures.save_figure(figures.metric_by_batch_size(summary), tmp_path / folder, "figure")
+        figures.save_figure(figures.metric_by(summary), tmp_path / folder, "figure")
     for path in (tmp_path / "one").iterdir():
         assert path.read_bytes() == (tmp_path / "two" / path.name).read_bytes()
 
@@ -311,7 +311,7 @@ def test_an_empty_folder_saves_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, summary: pd.DataFrame
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    figures.save_figure(figures.metric_by_batch_size(summary), "", "figure")
+    figures.save_figure(figures.metric_by(summary), "", "figure")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -319,7 +319,7 @@ def test_an_empty_folder_saves_nothing(
 def test_a_figure_that_cannot_be_stored_leaves_the_one_before(
     summary: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    figures.save_figure(figures.metric_by_batch_size(summary), tmp_path, "figure")
+    figures.save_figure(figures.metric_by(summary), tmp_path, "figure")
     before = {path: path.read_bytes() for path in tmp_path.iterdir()}
 
     def full(_descriptor: int) -> None:
@@ -327,7 +327,7 @@ def test_a_figure_that_cannot_be_stored_leaves_the_one_before(
 
     monkeypatch.setattr(os, "fsync", full)
     summary["test_ssim"] /= 2
-    changed = figures.metric_by_batch_size(summary)
+    changed = figures.metric_by(summary)
     facts = (tmp_path / "figure.png", "cannot be written", "No space left on device")
     refusal(lambda: figures.save_figure(changed, tmp_path, "figure"), *facts)
     assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
