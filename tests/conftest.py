@@ -238,11 +238,15 @@ def summary() -> pd.DataFrame:
 
 
 def invented_run(
-    model: str, batch_size: int, history: pd.DataFrame | None = None, **evaluation: Any
+    model: str,
+    batch_size: int,
+    history: pd.DataFrame | None = None,
+    evaluation: dict[str, Any] | None = None,
+    **settings: Any,
 ) -> Run:
     """Return what tables and findings ask of a run on CIFAR-10, with invented numbers."""
-    run = Run(Path("invented"), TrainConfig(model=model, batch_size=batch_size))
-    run.__dict__.update(history=history, evaluation=evaluation, environment={})
+    run = Run(Path("invented"), TrainConfig(model=model, batch_size=batch_size, **settings))
+    run.__dict__.update(history=history, evaluation=evaluation or {}, environment={})
     return run
 
 
@@ -261,7 +265,7 @@ def audited() -> list[Run]:
         ("vqvae", 256): (0.84, 0.961, 1.0, 0.95),
     }
     return [
-        invented_run(*key, ssim_by_protocol=dict(zip(protocols, each, strict=True)))
+        invented_run(*key, evaluation={"ssim_by_protocol": dict(zip(protocols, each, strict=True))})
         for key, each in scores.items()
     ]
 

@@ -1,5 +1,6 @@
 """Figures show the numbers that they were given, and say them in their alt text."""
 
+import math
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -205,6 +206,80 @@ def test_a_further_model_has_a_line_a_panel_and_a_place_in_the_alt_text(
     assert len(colours) == 3
 
 
+@pytest.fixture
+def sweep() -> pd.DataFrame:
+    """Return the summary of a sweep: codes of a VQ-VAE, beta of a spatial VAE, and one VAE."""
+    rows = [
+        *(("vqvae", 16, 8, math.nan, 0.70), ("vqvae", 64, 8, math.nan, 0.75)),
+        *(("vqvae", 512, 8, math.nan, 0.80), ("vqvae", 512, 4, math.nan, 0.60)),
+        *(("svae", math.nan, 8, 0.1, 0.72), ("svae", math.nan, 8, 0.2, 0.71)),
+        ("vae", math.nan, math.nan, 1.0, 0.40),
+    ]
+    columns = ["model", "num_embeddings", "grid", "beta", "test_ssim"]
+    return pd.DataFrame(rows, columns=columns).assign(batch_size=128, seed=0)
+
+
+def test_runs_that_differ_in_another_setting_too_are_lines_of_their_own(
+    sweep: pd.DataFrame,
+) -> None:
+    figure = figures.metric_by(sweep, "num_embeddings")
+    drawn = lines(figure)
+    assert drawn["VQ-VAE, grid 8"] == [[16, 0.70], [64, 0.75], [512, 0.80]]
+    assert drawn["VQ-VAE, grid 4"] == [[512, 0.60]]
+    assert figure.axes[0].get_xlabel() == "codebook size"
+    assert all(fact in figure.alt for fact in ("codebook sizes 16 to 512", "0.6000 to 0.8000"))
+
+
+def test_a_model_without_the_setting_is_a_level_line_if_it_has_one_configuration(
+    sweep: pd.DataFrame,
+) -> None:
+    drawn = lines(figures.metric_by(sweep, "num_embeddings"))
+    assert {y for _, y in drawn["VAE"]} == {0.40}
+    assert not [label for label in drawn if label.startswith("Spatial VAE")]  # which differ
+
+
+def test_several_settings_are_drawn_one_below_the_other(sweep: pd.DataFrame) -> None:
+    figure = figures.metric_by(sweep, ["beta", "num_embeddings"])
+    assert [axis.get_xlabel() for axis in figure.axes] == 3 * ["beta"] + 2 * ["codebook size"]
+    assert figure.alt.index("betas 0.1 to 1") < figure.alt.index("codebook sizes 16 to 512")
+
+
+@pytest.mark.parametrize(
+    ("values", "scale", "ticks"),
+    [
+        ([16, 64, 256], "log", ["16", "64", "256"]),
+        ([8, 16, 64], "linear", ["8", "16", "64"]),
+        ([0, 0.25, 4], "linear", ["0", "0.25", "4"]),
+        ([1e-4, 5e-4, 1e-2], "log", ["0.0001", "0.0005", "0.01"]),
+    ],
+)
+def test_the_axis_of_a_wide_range_is_logarithmic_and_has_a_tick_at_each_value(
+    values: list[float], scale: str, ticks: list[str]
+) -> None:
+    table = pd.DataFrame({"model": "vae", "beta": values, "test_ssim": 0.5})
+    axis = figures.metric_by(table, "beta").axes[0]
+    assert axis.get_xscale() == scale
+    assert [tick.get_text() for tick in axis.get_xticklabels()] == ticks
+
+
+def test_a_setting_of_words_is_points_without_a_line() -> None:
+    table = pd.DataFrame(
+        {"model": "vqvae", "codebook_init": ["normal", "uniform"], "test_ssim": [0.8, 0.7]}
+    )
+    figure = figures.metric_by(table, "codebook_init")
+    (line,) = figure.axes[0].lines
+    assert line.get_linestyle() == "None"
+    assert [tick.get_text() for tick in figure.axes[0].get_xticklabels()] == ["normal", "uniform"]
+    assert "initial codebooks normal to uniform" in figure.alt
+
+
+@pytest.mark.faults
+def test_a_setting_that_is_the_same_in_all_runs_is_refused_with_those_that_differ(
+    sweep: pd.DataFrame,
+) -> None:
+    refusal(lambda: figures.metric_by(sweep, "decay"), "'decay'", "beta, grid, num_embeddings")
+
+
 @pytest.mark.parametrize("x", ["epoch", "steps"])
 def test_loss_curves_are_the_histories(histories: Histories, x: str) -> None:
     figure = figures.loss_curves(histories, x=x)
@@ -232,6 +307,27 @@ def test_a_loss_axis_is_labelled_even_if_the_loss_hardly_moves(histories: Histor
     axis = figure.axes[0]
     low, high = axis.get_ylim()
     assert sum(low <= tick <= high for tick in axis.get_yticks()) >= 3
+
+
+def test_curves_are_named_by_all_settings_in_which_they_differ(histories: Histories) -> None:
+    by = ["grid", "num_embeddings"]
+    pairs = {(4, 512): histories[16], (8, 16): histories[64]}
+    for figure in (
+        figures.loss_curves(pairs, by=by),
+        figures.codebook_curves(pairs, {(4, 512): 512, (8, 16): 100}, by),
+    ):
+        assert set(lines(figure)) == {"4, 512", "8, 16"}
+        assert figure.legends[0].get_title().get_text() == "grid,\ncodebook size"
+    assert "of 100 to 512 codes" in figure.alt
+    panels = figures.train_against_test(pairs, by)
+    assert panels.axes[1].get_title() == "grid 8\ncodebook size 16"
+    assert "Grid 8, codebook size 16 ends at" in panels.alt
+
+
+def test_many_histories_are_panels_in_several_rows(histories: Histories) -> None:
+    many = dict.fromkeys(range(1, 8), histories[16])
+    titles = [axis.get_title() for axis in figures.train_against_test(many).axes]
+    assert titles == [f"batch size {size}" for size in many]
 
 
 def test_train_against_test_has_a_panel_a_batch_size(histories: Histories) -> None:

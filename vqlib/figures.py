@@ -156,9 +156,10 @@ def _draw_metric(
     for i, model in enumerate(models):
         style, name = model_style(model), MODELS[model].title
         rows = having[having["model"] == model]
-        close = part.add_subplot(grid[i, 1])
+        close, shown = part.add_subplot(grid[i, 1]), []
         for label, look, line in _lines(rows, by):
             means = line.groupby(by)[metric].mean()
+            shown.append(means)
             look |= {"ls": ""} if has_text(rows[by]) else {}
             axis.plot(means.index, means, label=f"{name}{label}", **(style | look))
             close.plot(means.index, means, color=style["color"], ls=look["ls"])
@@ -168,7 +169,7 @@ def _draw_metric(
         _setting_axis(close, by, having[by])
         if model in claims:
             _draw_claim(axis, f"{name} in the original report", claims[model], style["color"])
-        alt += f" {name}: {_span(rows.groupby(by)[metric].mean(), decimals)}."
+        alt += f" {name}: {_span(pd.concat(shown), decimals)}."
     for model, rows in summary[~summary["model"].isin(models)].groupby("model"):
         if len(rows.groupby(varied(rows))) == 1:
             name, mean = MODELS[model].title, rows[metric].mean()
