@@ -9,8 +9,8 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
-from typing import Any, cast
+from types import ModuleType
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -238,11 +238,16 @@ def summary() -> pd.DataFrame:
 
 
 def invented_run(
-    model: str, batch_size: int, history: pd.DataFrame | None = None, **evaluation: Any
+    model: str,
+    batch_size: int,
+    history: pd.DataFrame | None = None,
+    evaluation: dict[str, Any] | None = None,
+    **settings: Any,
 ) -> Run:
     """Return what tables and findings ask of a run on CIFAR-10, with invented numbers."""
-    config = TrainConfig(model=model, batch_size=batch_size)
-    return cast(Run, SimpleNamespace(config=config, history=history, evaluation=evaluation))
+    run = Run(Path("invented"), TrainConfig(model=model, batch_size=batch_size, **settings))
+    run.__dict__.update(history=history, evaluation=evaluation or {}, environment={})
+    return run
 
 
 @pytest.fixture
@@ -260,7 +265,7 @@ def audited() -> list[Run]:
         ("vqvae", 256): (0.84, 0.961, 1.0, 0.95),
     }
     return [
-        invented_run(*key, ssim_by_protocol=dict(zip(protocols, each, strict=True)))
+        invented_run(*key, evaluation={"ssim_by_protocol": dict(zip(protocols, each, strict=True))})
         for key, each in scores.items()
     ]
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import vqlib.bench
-from vqlib.config import TrainConfig
+from vqlib.config import TrainConfig, settings_of
 from vqlib.errors import UserError
 from vqlib.paths import RUNS
 
@@ -142,11 +142,9 @@ def _train(options: argparse.Namespace) -> None:
 
 def _check_own(config: TrainConfig) -> None:
     """Refuse a changed setting of other models: it would give the same run a second name."""
-    from vqlib.models import MODELS, settings
-
-    of_others = {name for other in MODELS for name in settings(other)} - set(settings(config.model))
+    own = ("model", *settings_of(config.model))
     for field in fields(TrainConfig):
-        if field.name in of_others and getattr(config, field.name) != field.default:
+        if field.name not in own and getattr(config, field.name) != field.default:
             option = "--" + field.name.replace("_", "-")
             raise UserError(f"{option} is not a setting of {config.model} (see vqlib train --help)")
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from vqlib.figures import STYLE, Picture, code_colours, image_grid
 from vqlib.models import MODELS, VAE, VQVAE, kl_to_prior
 from vqlib.quantizer import count_codes
-from vqlib.runs import Run
+from vqlib.runs import Run, has_weights
 from vqlib.similarity import ssim
 
 
@@ -47,7 +47,7 @@ def latent_traversals(model: VAE, x: Tensor, dimensions: int = 6, reach: float =
 def painted_codes(model: VQVAE) -> Tensor:
     """Return what each code paints when it fills the whole map: (num_embeddings, 3, 32, 32)."""
     codes = torch.arange(model.quantizer.num_embeddings)
-    maps = codes[:, None, None].expand(-1, 8, 8)
+    maps = codes[:, None, None].expand(-1, model.grid, model.grid)
     return torch.cat([model.decode_codes(some) for some in maps.split(128)])
 
 
@@ -113,6 +113,8 @@ def code_usage(counts: Tensor) -> Picture:
 def compare(runs: Mapping[str, Run], image: int) -> Picture:
     """Draw one test image, each model's reconstruction with its error, and the image's codes.
 
+    Codes need the weights of a run.
+
     Args:
         runs: model to a run of it, all on the same data.
         image: number of the image in the runs' sheet, from 0.
@@ -126,7 +128,7 @@ def compare(runs: Mapping[str, Run], image: int) -> Picture:
         scores.append(f"{title}, {score}")
         panels[f"{title}\n{score}"] = again[0]
         panels[f"{title}\nabsolute error"] = (again - original).abs()[0]
-        codes = run.model.codes(original)
+        codes = run.model.codes(original) if has_weights(run.folder) else None
         if codes is not None:
             maps[f"{title}\ncodes"] = code_colours(codes, run.model.num_codes)[0]
     figure = _panels(panels | maps)

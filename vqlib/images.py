@@ -107,7 +107,7 @@ def load_images(dataset: str = "cifar10", limit: int | None = None) -> Images:
     if dataset == "cifar10":
         (train, test), about = _cifar10(), "CIFAR-10's own training and test images."
     elif dataset == "photos":
-        train, test, about = _photos("train"), _photos("test"), ABOUT_PHOTOS
+        train, test, about = _photos("train", limit), _photos("test", limit), ABOUT_PHOTOS
     else:
         train, test, about = _folder(dataset)
     return Images(dataset, _tensor(train[:limit]), _tensor(test[:limit]), limit, about)
@@ -254,8 +254,13 @@ def _download_cifar10(root: Path) -> None:
         ) from None
 
 
-def _photos(split: str) -> np.ndarray:
-    """Return square crops of several sizes at seeded places, resized to 32×32, some mirrored."""
+def _photos(split: str, limit: int | None) -> np.ndarray:
+    """Return square crops of several sizes at seeded places, resized to 32×32, some mirrored.
+
+    Args:
+        split: `train` or `test`.
+        limit: at most so many; cutting all of them takes seconds.
+    """
     from skimage import data
 
     photographs = []
@@ -263,7 +268,8 @@ def _photos(split: str) -> np.ndarray:
         pixels = data.stereo_motorcycle()[0] if name == "motorcycle" else getattr(data, name)()
         photographs.append(Image.fromarray(pixels))
     generator = np.random.default_rng(0 if split == "train" else 1)
-    crops = np.empty((PHOTO_CROPS[split], SIZE, SIZE, 3), np.uint8)
+    count = min(limit or PHOTO_CROPS[split], PHOTO_CROPS[split])
+    crops = np.empty((count, SIZE, SIZE, 3), np.uint8)
     for crop in crops:
         photograph = photographs[generator.integers(len(photographs))]
         side = int(generator.integers(SIZE, min(photograph.size) // 2))

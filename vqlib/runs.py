@@ -11,7 +11,7 @@ resume.pt, progress.json, .lock, .holder   only while the run is under way
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from io import BytesIO
@@ -26,7 +26,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
-from vqlib.config import ALWAYS_NAMED, TrainConfig
+from vqlib.config import ALWAYS_NAMED, TrainConfig, settings_of, varied
 from vqlib.errors import UserError
 from vqlib.evaluation import evaluate
 from vqlib.images import Images, load_images
@@ -77,10 +77,15 @@ class Run:
         return self._untrained.rate_label
 
     @property
-    def _untrained(self) -> ImageModel:
-        """Its model without weights, for what the settings alone say."""
-        with torch.device("meta"):
-            return build_model(self.config, self.data_variance)
+    def num_codes(self) -> int:
+        """How many codes the model's codebook has; 0 if its latent is continuous."""
+        return self._untrained.num_codes
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The settings that the run's model uses; its precision is the one that `auto` gave."""
+        values = self.config.to_dict() | {"precision": self.environment.get("precision")}
+        return {name: values[name] for name in settings_of(self.config.model)}
 
     @property
     def terms(self) -> list[str]:
@@ -142,6 +147,12 @@ class Run:
         originals, reconstructions = tiles.permute(0, 2, 4, 1, 3)
         return originals, reconstructions
 
+    @property
+    def _untrained(self) -> ImageModel:
+        """A model of the run's sizes, without weights."""
+        with torch.device("meta"):
+            return build_model(self.config, self.data_variance)
+
     def _content(self, name: str) -> bytes:
         """Return a file of the folder; refuse it if its checksum is not the run's."""
         path = self.folder / name
@@ -170,6 +181,29 @@ def find_runs(folder: str | Path) -> list[Run]:
     """Return the finished runs in a folder of run folders, by model, batch size, then seed."""
     runs = [load_run(path) for path in sorted(Path(folder).glob("*")) if is_finished(path)]
     return sorted(runs, key=lambda r: (r.config.model, r.config.batch_size, r.config.seed))
+
+
+def by_setting(runs: Iterable[Run], model: str) -> dict[Any, list[Run]]:
+    """Return a model's runs by the setting in which they differ; the seeds of one are together.
+
+    Returns:
+        The keys are the setting's values in rising order. If the runs differ in several settings,
+        they are tuples of values, in the order of `varied`.
+
+    Raises:
+        UserError: if there is no run of the model.
+    """
+    runs = list(runs)
+    own = [run for run in runs if run.config.model == model]
+    if not own:
+        models = ", ".join(sorted({run.config.model for run in runs}))
+        raise UserError(f"there is no run of the model {model!r}: choose one of {models}")
+    names = varied(pd.DataFrame([run.settings for run in own]))
+    found: dict[Any, list[Run]] = {}
+    for run in own:
+        key = tuple(run.settings[name] for name in names)
+        found.setdefault(key if len(names) > 1 else key[0], []).append(run)
+    return dict(sorted(found.items(), key=lambda item: item[0]))
 
 
 def is_finished(folder: Path) -> bool:

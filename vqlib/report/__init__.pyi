@@ -1,6 +1,7 @@
 from .claims import CLAIMED_SSIM as CLAIMED_SSIM
 from .claims import is_original_study as is_original_study
 from .findings import Findings as Findings
+from .findings import codebook_sizes as codebook_sizes
 from .findings import equal_steps_table as equal_steps_table
 from .findings import load_findings as load_findings
 from .findings import longer_run as longer_run
