@@ -225,6 +225,13 @@ def test_the_rate_preset_varies_the_rate_of_three_models() -> None:
     assert {c.num_embeddings for c in rate.configs} == {16, 64, 512, 4096}
 
 
+def test_rates_are_compared_if_a_model_has_several(load: Load) -> None:
+    several = load("model: vqvae\nnum_embeddings: [16, 32]\n")
+    assert several.rates == several.folder
+    assert load("models: [vae, vqvae]\nbatch_sizes: [16, 32]\n").rates is None
+    assert load_study("paper").rates == ROOT / "results" / "rate"
+
+
 PRESETS = sorted(path.stem for path in (ROOT / "presets").glob("*.yaml"))
 
 

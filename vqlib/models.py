@@ -356,6 +356,12 @@ def build_model(config: Settings, data_variance: float) -> ImageModel:
         return MODELS[config.model](**values, data_variance=data_variance)
 
 
+def without_weights(config: Settings, data_variance: float = 1.0) -> ImageModel:
+    """Return a model that takes no memory, for what its settings alone say of it."""
+    with torch.device("meta"):
+        return build_model(config, data_variance)
+
+
 @torch.no_grad()
 def reconstruct_all(
     model: ImageModel, images: Tensor

@@ -30,7 +30,7 @@ from vqlib.config import ALWAYS_NAMED, TrainConfig, settings_of, varied
 from vqlib.errors import UserError
 from vqlib.evaluation import evaluate
 from vqlib.images import Images, load_images
-from vqlib.models import ImageModel, build_model
+from vqlib.models import ImageModel, build_model, without_weights
 from vqlib.quantizer import COLLAPSED
 from vqlib.system.checkpoint import FORMAT, check_format, check_weights
 from vqlib.system.files import read_bytes, read_json, write_atomically, write_json
@@ -150,8 +150,7 @@ class Run:
     @property
     def _untrained(self) -> ImageModel:
         """A model of the run's sizes, without weights."""
-        with torch.device("meta"):
-            return build_model(self.config, self.data_variance)
+        return without_weights(self.config, self.data_variance)
 
     def _content(self, name: str) -> bytes:
         """Return a file of the folder; refuse it if its checksum is not the run's."""

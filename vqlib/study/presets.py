@@ -11,6 +11,7 @@ from vqlib.config import TrainConfig, settings_of
 from vqlib.documents.notebook import keywords, parameter_names, typed_parameters
 from vqlib.errors import UserError
 from vqlib.images import resolve_dataset
+from vqlib.models import without_weights
 from vqlib.paths import ROOT
 from vqlib.runs import has_weights, is_finished
 from vqlib.study.cluster import Job
@@ -76,6 +77,18 @@ class Study:
         """The model whose training loss is shown: the VQ-VAE if there is one."""
         models = [config.model for config in self.configs]
         return "vqvae" if "vqvae" in models else models[0]
+
+    @property
+    def rates(self) -> Path | None:
+        """The folder of the runs whose rates are compared, if any are.
+
+        These are its own runs if one of its models has several rates. The full study takes those
+        that are shipped.
+        """
+        if self.name == FULL:
+            return self.root / "results" / "rate"
+        rates = {(each.model, without_weights(each).rate_label) for each in self.configs}
+        return self.folder if len(rates) > len({each.model for each in self.configs}) else None
 
     @property
     def run_names(self) -> list[str]:
