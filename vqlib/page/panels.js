@@ -82,20 +82,22 @@ class GaussianPanel extends Panel {
 
   async load(pictures) {
     await super.load();
-    const bits = await this.ask("information", pictures);
+    const { data: bits, ...shape } = await this.ask("information", pictures);
     const order = [...bits.keys()].sort((i, k) => bits[k] - bits[i]);
     const carrying = bits.filter((value) => value > INFORMATIVE).length;
-    this.section.querySelector("h2").textContent = `${this.run.label}: ${bits.length} numbers`;
-    this.section.querySelector(".count").textContent = format(bits.length, 0);
-    this.section.querySelector(".informative").textContent =
-      `On the test pictures here, ${format(carrying, 0)} of them carry more than a tenth of a bit.`;
-    this.sliders = order.slice(0, SLIDERS).map((latent) => this.addSlider(latent, bits[latent]));
+    const count = format(bits.length, 0);
+    this.section.querySelector("h2").textContent = `${this.run.label}: ${count} numbers`;
+    this.section.querySelector(".count").textContent = count;
+    this.section.querySelector(".informative").textContent = format(carrying, 0);
+    this.sliders = order
+      .slice(0, SLIDERS)
+      .map((latent) => this.addSlider(latent, indexOf(latent, shape), bits[latent]));
   }
 
-  addSlider(latent, bits) {
+  addSlider(latent, index, bits) {
     const label = document.createElement("label");
     const name = document.createElement("span");
-    name.append("z", Object.assign(document.createElement("sub"), { textContent: latent }));
+    name.append("z", Object.assign(document.createElement("sub"), { textContent: index }));
     const carried = document.createElement("span");
     carried.className = "bits";
     carried.textContent = `${format(bits, 1)} bits`;
@@ -123,7 +125,7 @@ class QuantizedPanel extends Panel {
     this.addActions({
       "Back to the picture": () => this.view(this.picture),
       Shuffle: () => this.edit(shuffle),
-      "Random codes": () => this.edit((codes) => codes.forEach((_, i) => (codes[i] = any(count)))),
+      Random: () => this.edit((codes) => codes.forEach((_, i) => (codes[i] = any(count)))),
       Fill: () => this.edit((codes) => codes.fill(this.pen)),
       "Take from the map": (button) => this.setPicking(button.ariaPressed !== "true"),
     });
@@ -216,6 +218,13 @@ function format(number, digits) {
     minimumFractionDigits: digits,
     maximumFractionDigits: digits,
   });
+}
+
+// The index of a latent as PyTorch counts: its number, or channel, row and column.
+function indexOf(latent, { height, width, channels }) {
+  const [place, channel] = [Math.floor(latent / channels), latent % channels];
+  const onGrid = height * width > 1;
+  return onGrid ? [channel, Math.floor(place / width), place % width].join() : channel;
 }
 
 function any(count) {

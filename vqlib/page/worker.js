@@ -8,12 +8,12 @@ const METHODS = {
   },
   encode: (pixels) => model.encode(pixels).latent,
   decode: (latent) => model.decode(latent),
-  // The mean KL of each latent over pictures, in bits.
+  // The mean KL to the prior of each latent over pictures, in bits, in the latent's shape.
   information(pictures) {
-    const total = pictures
-      .map((pixels) => model.encode(pixels).kl)
-      .reduce((sum, kl) => sum.map((value, i) => value + kl[i]));
-    return total.map((value) => value / pictures.length / Math.LN2);
+    const encoded = pictures.map((pixels) => model.encode(pixels));
+    const mean = (i) => encoded.reduce((sum, { kl }) => sum + kl[i], 0) / encoded.length;
+    const { latent } = encoded[0];
+    return { ...latent, data: latent.data.map((_, i) => mean(i) / Math.LN2) };
   },
 };
 
