@@ -172,6 +172,9 @@ def test_an_interrupted_training_says_how_to_resume(
         (["retrain"], ["retrain"]),
         ([], ["COMMAND"]),
         (["evaluate"], ["run"]),
+        (["explorer", "-o", "page.html"], ["run"]),
+        (["explorer", "nowhere", "-o", "page.html"], ["nowhere is not a finished run"]),
+        (["explorer", "nowhere"], ["--output"]),
     ],
 )
 def test_an_unknown_choice_ends_in_one_line(

@@ -76,7 +76,7 @@ class GaussianPanel extends Panel {
     super(run, "gaussian-panel");
     this.addActions({
       "Back to the picture": () => this.view(this.picture),
-      "Random numbers": () => this.edit((z) => z.forEach((_, i) => (z[i] = gaussian()))),
+      Random: () => this.edit((z) => z.forEach((_, i) => (z[i] = gaussian()))),
     });
   }
 
@@ -131,7 +131,6 @@ class QuantizedPanel extends Panel {
     });
     this.pickButton = [...this.section.querySelectorAll("button")].at(-1);
     this.setPicking(false);
-    this.section.querySelector("h3").textContent = `Its codebook: ${format(count, 0)} codes`;
     this.buildBook();
   }
 
@@ -192,7 +191,8 @@ class QuantizedPanel extends Panel {
     this.pen = code;
     this.book[code].setAttribute("aria-selected", "true");
     this.section.querySelector(".dot").style.background = this.run.codes[code].colour;
-    this.section.querySelector(".name").textContent = `code ${code}`;
+    this.section.querySelector(".name").textContent =
+      `code ${code} of ${format(this.book.length, 0)}`;
   }
 
   showLatent() {
