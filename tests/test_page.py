@@ -191,7 +191,7 @@ def test_errors_are_those_of_the_pictures_shown(open_page: Open, pair: list[Run]
     for number, run in enumerate(pair):
         mse = np.square(original - drawn(page, number) / 255).mean()
         told = page.locator("figure.model .error").nth(number).inner_text()
-        nmse, psnr = map(float, re.fullmatch(r"NMSE ([\d.]+), PSNR ([\d.]+) dB", told).groups())
+        nmse, psnr = map(float, re.fullmatch(r"NMSE\s([\d.]+), PSNR\s([\d.]+)\sdB", told).groups())
         assert nmse == pytest.approx(mse / run.data_variance, abs=2e-3)
         assert psnr == pytest.approx(-10 * np.log10(mse), abs=0.06)
 

@@ -109,7 +109,7 @@ async function start() {
     find("figures").append(panel.figure);
     find("controls").append(panel.section);
   }
-  document.body.style.setProperty("--count", Math.min(4, 1 + panels.length));
+  document.body.style.setProperty("--count", Math.min(4, 1 + panels.length)); // columns
   describe();
   listen();
   const pictures = await readSheet(CONTENT.images);

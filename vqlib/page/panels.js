@@ -60,7 +60,7 @@ class Panel {
     show(this.canvas, pixels);
     const mse = meanSquaredError(pixels, this.picture);
     const psnr = format(-10 * Math.log10(mse), 1);
-    const error = `NMSE ${format(mse / this.run.variance, 3)}, PSNR ${psnr} dB`;
+    const error = `NMSE\u00a0${format(mse / this.run.variance, 3)}, PSNR\u00a0${psnr}\u00a0dB`;
     this.figure.querySelector(".error").textContent = error;
     this.canvas.setAttribute("aria-label", `Drawn again by the ${this.run.label}: ${error}`);
   }
@@ -159,7 +159,7 @@ class QuantizedPanel extends Panel {
 
   buildMap() {
     const { height, width } = this.latent;
-    this.section.querySelector("h2").textContent = `${this.run.label}: ${height} × ${width} codes`;
+    this.section.querySelector("h2").textContent = `${this.run.label}: ${height}\u00a0×\u00a0${width} codes`;
     const frame = this.figure.querySelector(".frame");
     const [high, wide] = [SIZE / height, SIZE / width];
     this.map = swatchGrid(this.section.querySelector(".map"), height * width, width, {
