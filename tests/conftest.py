@@ -7,10 +7,10 @@ import shutil
 import signal
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 import pytest
@@ -27,6 +27,9 @@ from vqlib.models import ImageModel
 from vqlib.paths import ROOT
 from vqlib.study import Study, write_summary
 from vqlib.study.presets import NOTEBOOKS
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 STUDIED = tuple(NOTEBOOKS)  # the models of notebooks and presets
 PARTS = (  # of the project
@@ -49,7 +52,7 @@ SMALL: dict[str, dict[str, int]] = {  # settings with which a model trains in a 
         "latent_channels": 4,
     },
 }
-LONGEST = ("test_smoke.py", "test_cluster.py", "test_browser.py")
+LONGEST = ("test_smoke.py", "test_cluster.py", "test_browser.py", "test_page.py")
 
 MakeConfig = Callable[..., TrainConfig]
 
@@ -115,6 +118,21 @@ def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
         raise urllib.error.URLError("no network in tests")
 
     monkeypatch.setattr(urllib.request, "urlopen", refuse)
+
+
+@pytest.fixture(scope="session")
+def browser() -> "Iterator[Browser]":
+    """Start Chromium or Chrome; skip the test if there is none."""
+    extra = 'the browser tests need: .venv/bin/pip install -e ".[browser]"'
+    playwright = pytest.importorskip("playwright.sync_api", reason=extra)
+    names = ("chromium", "google-chrome", "chromium-browser")
+    chromium = next(filter(None, map(shutil.which, names)), None)
+    if chromium is None:
+        pytest.skip("the browser tests need Chromium or Chrome")
+    with playwright.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        yield browser
+        browser.close()
 
 
 @pytest.fixture(scope="session")

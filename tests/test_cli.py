@@ -204,6 +204,9 @@ def test_what_cannot_be_coded_ends_in_one_line(
         (["evaluate"], ["run"]),
         (["encode", "run", "picture.png"], ["-o"]),
         (["decode", "run", "-o", "folder"], ["file"]),
+        (["explorer", "-o", "page.html"], ["run"]),
+        (["explorer", "nowhere", "-o", "page.html"], ["nowhere is not a finished run"]),
+        (["explorer", "nowhere"], ["--output"]),
     ],
 )
 def test_an_unknown_choice_ends_in_one_line(

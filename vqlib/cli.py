@@ -1,4 +1,4 @@
-"""The command line: train, evaluate, encode, decode, bench, study, status, notebook, pdf."""
+"""The command line: train, evaluate, encode, decode, bench, study, status, explorer and more."""
 
 import argparse
 import json
@@ -232,6 +232,27 @@ def _status(options: argparse.Namespace) -> None:
     print_status()
 
 
+def _explorer_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "run_folders",
+        metavar="run",
+        nargs="+",
+        help="such as results/paper/vae-cifar10-b256-e40-s0; a VAE and a VQ-VAE make a good pair",
+    )
+    parser.add_argument(
+        "-o", "--output", required=True, type=Path, metavar="FILE", help="such as explorer.html"
+    )
+
+
+def _explorer(options: argparse.Namespace) -> None:
+    from vqlib.page import write_page
+    from vqlib.runs import load_run
+
+    write_page([load_run(folder) for folder in options.run_folders], options.output)
+    size = options.output.stat().st_size / 1e6
+    print(f"written: {options.output} ({size:.1f} MB); open it in any browser")
+
+
 def _notebook_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("source", type=Path, help="the notebook (not changed)")
     parser.add_argument("output", type=Path, help="the executed notebook")
@@ -318,6 +339,14 @@ COMMANDS = {
         "Print epoch, losses and time left of each run under way in results/.",
         lambda parser: None,
         _status,
+    ),
+    "explorer": Command(
+        "make a page in which trained models run in a browser",
+        "Write one HTML file in which trained models run in any browser, without a server or a\n"
+        "network: draw on a picture, paint with codes, move latents.",
+        _explorer_arguments,
+        _explorer,
+        interrupted="nothing was written",
     ),
     "notebook": Command(
         "run a notebook; unknown parameters are errors",

@@ -51,6 +51,14 @@ def painted_codes(model: VQVAE) -> Tensor:
     return torch.cat([model.decode_codes(some) for some in maps.split(128)])
 
 
+def code_paints(model: VQVAE) -> Tensor:
+    """Return the colour that each code paints, (num_embeddings, 3) in [0, 1].
+
+    It is the mean colour in the middle of `painted_codes`, far from the edges.
+    """
+    return painted_codes(model)[:, :, 12:20, 12:20].mean((2, 3))
+
+
 def codebook_projection(model: VQVAE) -> Picture:
     """Draw the codebook's first two principal components, each code in the colour it paints."""
     codebook = model.quantizer.codebook.detach()
@@ -59,7 +67,7 @@ def codebook_projection(model: VQVAE) -> Picture:
     _, scale, directions = torch.linalg.svd(centred)
     places = (centred @ directions[:2].T).numpy()
     shares = F.pad(scale.square() / scale.square().sum().clamp_min(1e-30), (0, 1))
-    colours = painted_codes(model)[:, :, 12:20, 12:20].mean((2, 3))
+    colours = code_paints(model)
     with mpl.rc_context(STYLE):
         figure = Picture(figsize=(4.8, 3.6), layout="constrained")
         axis = figure.subplots()
