@@ -8,6 +8,8 @@ import traceback
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from torch import Tensor
+
 from vqlib.check.verdict import Found, wrong
 
 SECONDS = 10.0  # that a call may take
@@ -52,9 +54,19 @@ def apply(mine: Callable, arguments: Mapping[str, Any]) -> Any:
     return mine(*arguments.values())
 
 
-def in_order(mine: Callable, *names: str) -> Callable:
-    """Return the reader's function with parameters in this order, whatever order it has."""
-    return lambda *values: apply(mine, dict(zip(names, values, strict=True)))
+def fitted(mine: Callable, *names: str) -> Callable:
+    """Return the reader's function in the form that a model calls.
+
+    Its parameters have this order, it gets copies of tensors, so that it may work in place, and a
+    tuple of one thing is that thing.
+    """
+
+    def run(*values: Any) -> Any:
+        copies = [value.clone() if isinstance(value, Tensor) else value for value in values]
+        result = apply(mine, dict(zip(names, copies, strict=True)))
+        return result[0] if isinstance(result, tuple) and len(result) == 1 else result
+
+    return run
 
 
 def in_time(work: Callable[[], Any]) -> Any:

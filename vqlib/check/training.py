@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from vqlib.check import codebook, vae, vqvae
-from vqlib.check.calling import in_order
+from vqlib.check.calling import fitted
 from vqlib.check.verdict import Verdict
 from vqlib.config import TrainConfig
 from vqlib.figures import Picture, image_grid
@@ -98,7 +98,7 @@ class YourVQVAE(VQVAE):
         """Replace counts, sums and codebook by what the reader's update returns."""
         q = self.quantizer
         vectors = z_e.permute(0, 2, 3, 1).flatten(0, 2)
-        averages = (q.ema_counts.clone(), q.ema_sums.clone())
+        averages = (q.ema_counts, q.ema_sums)
         moved = self.ema_update(*averages, vectors, codes.flatten(), q.decay, q.epsilon)
         for buffer, value in zip((q.ema_counts, q.ema_sums, q.codebook), moved, strict=True):
             buffer.copy_(torch.as_tensor(value))
@@ -125,9 +125,9 @@ def train_vae(
         if not (verdict := check(mine)):
             return verdict
     functions = (
-        in_order(reparametrise, "mean", "log_variance"),
-        in_order(kl, "mean", "log_variance"),
-        in_order(negative_elbo, "x", "x_hat", "kl", "beta"),
+        fitted(reparametrise, "mean", "log_variance"),
+        fitted(kl, "mean", "log_variance"),
+        fitted(negative_elbo, "x", "x_hat", "kl", "beta"),
     )
     return _train(lambda variance: YourVAE(*functions, variance), "vae", epochs)
 
@@ -154,16 +154,16 @@ def train_vqvae(
         if not (verdict := check(mine)):
             return verdict
     functions = (
-        in_order(nearest_codes, "z_e", "codebook"),
-        in_order(straight_through, "z_e", "z_q"),
-        in_order(codebook_and_commitment, "z_e", "z_q"),
-        in_order(ema_update, "counts", "sums", "vectors", "codes", "decay", "epsilon"),
+        fitted(nearest_codes, "z_e", "codebook"),
+        fitted(straight_through, "z_e", "z_q"),
+        fitted(codebook_and_commitment, "z_e", "z_q"),
+        fitted(ema_update, "counts", "sums", "vectors", "codes", "decay", "epsilon"),
     )
     return _train(
         lambda variance: YourVQVAE(*functions, variance, **SMALL),
         "vqvae",
         epochs,
-        in_order(perplexity, "codes", "num_codes"),
+        fitted(perplexity, "codes", "num_codes"),
     )
 
 

@@ -22,7 +22,7 @@ SAMPLING = {  # what is found about the noise, and its hint
     "half": "the noise is scaled by half the log-variance: you are still one function short of σ.",
     "unscaled": "the noise has standard deviation 1 everywhere: it ignores the log-variance.",
     "uniform": "the noise is uniform, between 0 and 1: rand instead of randn?",
-    "uncentred": "the samples do not lie around the mean.",
+    "uncentred": "the samples lie around 0: the mean is not used.",
     "images": "all images get the same noise: draw a number for each element.",
     "dimensions": "all dimensions of an image get the same noise: draw a number for each element.",
     "seeded": "two calls give the same noise: is a seed set inside the function?",
@@ -94,7 +94,7 @@ def _noise_fault(sample: Tensor, again: Tensor, mean: Tensor, log_variance: Tens
             return fault
     if _is(noise, "uniform"):
         return "uniform"
-    return "uncentred" if abs(noise.mean()) > 0.1 else "other"
+    return "uncentred" if _is(sample / sigma, "norm") else "other"
 
 
 def _is(noise: Tensor, distribution: str) -> bool:
