@@ -17,7 +17,7 @@ from vqlib.images import load_images, scale
 from vqlib.loop import Trainer, seeded
 from vqlib.models import VAE, VQVAE
 
-SHOWN = 10  # test images, those of the highest contrast
+SHOWN = 10  # test images
 SMALL: dict[str, Any] = {
     "num_hiddens": 64,
     "num_residual_hiddens": 16,
@@ -191,6 +191,5 @@ def _train(
     if perplexity is not None:
         codes = torch.cat([model.codes(some) for some in images.test.split(250)])
         print(f"Perplexity over the test images: {float(perplexity(codes, model.num_codes)):.1f}.")
-    contrast = scale(images.test).flatten(1).std(1)
-    x = scale(images.test[contrast.argsort(descending=True)[:SHOWN]])
+    x = scale(images.test[:SHOWN])
     return image_grid({"original": x, "yours": model.reconstruct(x)})
