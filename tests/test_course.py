@@ -7,6 +7,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from nbconvert.exporters import SlidesExporter
 from nbformat import NotebookNode
 from pypdf import PdfReader
 from traitlets.config import Config
@@ -134,7 +135,17 @@ def test_the_links_of_an_exercise_lead_somewhere(path: Path) -> None:
     assert [target for target in targets if not (path.parent / target).is_file()] == []
 
 
-# --- handouts ----------------------------------------------------------------------------------
+# --- slides and handouts -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", COURSE, ids=named)
+def test_the_slides_have_a_section_for_each_heading_and_no_code_to_run(path: Path) -> None:
+    headings = [cell for cell in read(path).cells if re.match("##? ", cell.source)]
+    exporter = SlidesExporter(exclude_input=True)
+    page = exporter.from_filename(str(path))[0].split('<div class="slides">')[1]
+    assert len(re.findall(r"<section>\s*<section", page)) == len(headings)
+    assert "double-click here" not in page
+    assert "jp-CodeMirrorEditor" not in page
 
 
 @pytest.mark.parametrize("path", EXERCISES, ids=named)
