@@ -500,7 +500,7 @@ def test_a_verdict_is_a_line_in_a_terminal_and_a_box_in_a_notebook() -> None:
     verdict = Verdict("wrong", "kl", "`a < b` fails")
     assert repr(verdict) == "✗ kl: `a < b` fails"
     page = verdict._repr_html_()
-    assert "✗ kl</strong>" in page
+    assert "✗</span> kl</strong>" in page
     assert "`a &lt; b` fails" in page
 
 

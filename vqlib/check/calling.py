@@ -58,13 +58,13 @@ def fitted(mine: Callable, *names: str) -> Callable:
     """Return the reader's function in the form that a model calls.
 
     Its parameters have this order, it gets copies of tensors, so that it may work in place, and a
-    tuple of one thing is that thing.
+    tuple or list of one thing is that thing.
     """
 
     def run(*values: Any) -> Any:
         copies = [value.clone() if isinstance(value, Tensor) else value for value in values]
         result = apply(mine, dict(zip(names, copies, strict=True)))
-        return result[0] if isinstance(result, tuple) and len(result) == 1 else result
+        return result[0] if isinstance(result, (tuple, list)) and len(result) == 1 else result
 
     return run
 

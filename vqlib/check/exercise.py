@@ -45,10 +45,6 @@ class Mistake:
     function: Callable
 
 
-def _as_it_is(result: list[Tensor], _arguments: Arguments) -> list[Tensor]:
-    return result
-
-
 @dataclass(frozen=True)
 class Exercise:
     """A function that the reader writes.
@@ -60,7 +56,7 @@ class Exercise:
         mistakes: typical ones; the first that fits is told.
         returns: what each part of the result is called.
         gradients: arguments whose gradients count.
-        view: takes the parts of a result and the arguments to what is compared.
+        view: takes the parts of a result and the arguments to what is compared, if that is another.
     """
 
     name: str
@@ -69,7 +65,7 @@ class Exercise:
     mistakes: Sequence[Mistake]
     returns: Sequence[str] = ("the result",)
     gradients: Sequence[str] = ()
-    view: Callable[[list[Tensor], Arguments], list[Tensor]] = _as_it_is
+    view: Callable[[list[Tensor], Arguments], list[Tensor]] | None = None
 
 
 @dataclass(frozen=True)
@@ -157,10 +153,14 @@ def _outcome(exercise: Exercise, run: Callable[[Arguments], Any], case: Case) ->
     leaves = {name: arguments[name].requires_grad_() for name in exercise.gradients}
     # what the function gets is no leaf, so that it may work in place
     result = run(arguments | {name: leaf.clone() for name, leaf in leaves.items()})
-    values = exercise.view(_parts(exercise, result), case.arguments)
+    values = _parts(exercise, result)
+    if exercise.view:
+        values = exercise.view(values, case.arguments)
     try:
         gradients = in_time(lambda: gradients_of(values, leaves)) if leaves else {}
-    except (RuntimeError, ValueError, TypeError) as error:
+    except Found:
+        raise
+    except Exception as error:
         raise wrong(f"the values can be computed, but not the gradient. {message(error)}") from None
     return Outcome([value.detach() for value in values], gradients)
 
@@ -168,9 +168,8 @@ def _outcome(exercise: Exercise, run: Callable[[Arguments], Any], case: Case) ->
 def _parts(exercise: Exercise, result: Any) -> list[Tensor]:
     """Return the parts of a result as float64 tensors."""
     wanted = len(exercise.returns)
-    parts = list(result) if isinstance(result, (tuple, list)) and wanted > 1 else [result]
-    if wanted == 1 and isinstance(result, tuple) and len(result) == 1:
-        parts = list(result)
+    several = isinstance(result, (tuple, list)) and (wanted > 1 or len(result) == 1)
+    parts = list(result) if several else [result]
     if any(part is None or part is ... for part in parts):
         raise Found("not yet", "not solved yet: a part of what it returns is missing.")
     if len(parts) != wanted:

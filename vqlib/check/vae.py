@@ -44,9 +44,7 @@ def reparametrise(mine: Callable) -> Verdict:
             _check_sample(mine, torch.zeros(2000, 3), torch.full((2000, 3), -6.0))
     except Found as found:
         return Verdict(found.kind, "reparametrise", found.text)
-    return Verdict(
-        "right", "reparametrise", "right: mean, spread and gradients are as they should."
-    )
+    return Verdict("right", "reparametrise", "right, in mean, spread and gradients.")
 
 
 def _check_sample(mine: Callable, mean: Tensor, log_variance: Tensor) -> None:

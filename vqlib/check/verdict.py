@@ -4,7 +4,7 @@ import html
 from dataclasses import dataclass
 
 MARKS = {"right": "✓", "wrong": "✗", "not yet": "○"}
-COLOURS = {"right": "#1a7f37", "wrong": "#c0392b", "not yet": "#8a6d00"}
+COLOURS = {"right": "#2a9d4a", "wrong": "#d9483b", "not yet": "#b58900"}  # on white and black
 
 
 @dataclass(frozen=True)
@@ -30,12 +30,10 @@ class Verdict:
         return f"{MARKS[self.kind]} {self.name}: {self.text}"
 
     def _repr_html_(self) -> str:
-        mark, colour = MARKS[self.kind], COLOURS[self.kind]
-        return (
-            f'<div style="border-left: 4px solid {colour}; padding: 4px 10px">'
-            f'<strong style="color: {colour}">{mark} {html.escape(self.name)}</strong>: '
-            f"{html.escape(self.text)}</div>"
-        )
+        colour, name, text = COLOURS[self.kind], html.escape(self.name), html.escape(self.text)
+        mark = f'<span style="color: {colour}">{MARKS[self.kind]}</span>'
+        style = f"border-left: 4px solid {colour}; padding: 4px 10px"
+        return f'<div style="{style}"><strong>{mark} {name}</strong>: {text}</div>'
 
 
 class Found(Exception):  # noqa: N818
