@@ -501,7 +501,7 @@ def test_a_verdict_is_a_line_in_a_terminal_and_a_box_in_a_notebook() -> None:
     assert repr(verdict) == "✗ kl: `a < b` fails"
     page = verdict._repr_html_()
     assert "✗</span> kl</strong>" in page
-    assert "`a &lt; b` fails" in page
+    assert "<code>a &lt; b</code> fails" in page
 
 
 @pytest.mark.parametrize("exercise", EXERCISES, ids=lambda exercise: exercise.name)

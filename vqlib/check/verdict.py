@@ -1,6 +1,7 @@
 """What a check says: right, wrong with a hint, or not solved yet."""
 
 import html
+import re
 from dataclasses import dataclass
 
 MARKS = {"right": "✓", "wrong": "✗", "not yet": "○"}
@@ -30,7 +31,8 @@ class Verdict:
         return f"{MARKS[self.kind]} {self.name}: {self.text}"
 
     def _repr_html_(self) -> str:
-        colour, name, text = COLOURS[self.kind], html.escape(self.name), html.escape(self.text)
+        colour, name = COLOURS[self.kind], html.escape(self.name)
+        text = re.sub("`(.*?)`", r"<code>\1</code>", html.escape(self.text))
         mark = f'<span style="color: {colour}">{MARKS[self.kind]}</span>'
         style = f"border-left: 4px solid {colour}; padding: 4px 10px"
         return f'<div style="{style}"><strong>{mark} {name}</strong>: {text}</div>'
