@@ -23,7 +23,7 @@ lab: $(READY)  ## open the notebooks in JupyterLab
 
 docs: $(READY)  ## update docs/api.md, and the blocks of numbers in README and docs
 	$(BIN)/python docs/api.py
-	$(BIN)/cog -r README.md docs/speed.md docs/scaling.md
+	$(BIN)/cog -r README.md docs/speed.md docs/scaling.md docs/teaching.md
 
 clean:  ## remove .venv/, and all files in results/, figures/ and report/ that git does not track
 	rm -rf .venv .snakemake .pytest_cache .ruff_cache .mypy_cache *.egg-info
