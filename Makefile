@@ -7,7 +7,7 @@ ON_ALL_CORES := --numprocesses auto --dist loadfile --no-loadscope-reorder
 .DEFAULT_GOAL := help
 .PHONY: report status test lab docs clean help
 
-report: $(READY)  ## run a study, draw its figures and write its PDF (PRESET=quick, smoke or paper; RETRAIN=1; EXECUTOR=slurm)
+report: $(READY)  ## run a study, draw its figures and write its PDF (PRESET=quick, paper, rate …; RETRAIN=1; EXECUTOR=slurm)
 	@$(BIN)/vqlib study $(PRESET) $(if $(RETRAIN),--retrain) $(if $(KEEP_GOING),--keep-going) $(if $(EXECUTOR),--executor $(EXECUTOR))
 
 status: $(READY)  ## list the runs under way: epoch, losses, time left
