@@ -41,6 +41,8 @@ def other(name: str) -> object:
         return named.get(name) or CHOICES[name][-1]
     if isinstance(default, tuple):
         return 2 * default
+    if "a multiple of" in BOUNDS[name]:
+        return 2 * default
     return (default + 1) / 2 if "below" in BOUNDS[name] else 2 * default + 1  # closer to 1
 
 
@@ -164,7 +166,7 @@ def test_only_the_limit_may_be_none(name: str) -> None:
 @pytest.mark.faults
 @pytest.mark.parametrize("name", [name for name in BOUNDS if BOUNDS[name]])
 def test_a_number_out_of_its_bounds_is_refused_with_the_bounds(name: str) -> None:
-    beyond = {"above": 0, "at least": -1, "below": 1, "at most": 1}
+    beyond = {"above": 0, "at least": -1, "below": 1, "at most": 1, "a multiple of": 1}
     for words, bound in BOUNDS[name].items():
         value = FIELDS[name].type(bound + beyond[words]) if name in REAL else bound + beyond[words]
         for form in (value, str(value)):
@@ -248,6 +250,24 @@ def test_a_run_is_named_by_what_differs_from_the_defaults(
 @pytest.mark.parametrize("name", FIELDS)
 def test_runs_that_differ_in_any_field_have_different_names(name: str) -> None:
     assert TrainConfig.from_dict({name: other(name)}).run_name != TrainConfig().run_name
+
+
+@pytest.mark.parametrize(
+    ("asked", "dataset", "slug"),
+    [
+        ("CIFAR10", "cifar10", "cifar10"),
+        ("FashionMNIST", "FashionMNIST", "fashionmnist"),
+        ("cifar100", "CIFAR100", "cifar100"),
+    ],
+)
+def test_a_data_set_of_torchvision_has_one_name_whatever_folder_is_there(
+    asked: str, dataset: str, slug: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / asked).mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert TrainConfig(dataset=asked).dataset == dataset
+    assert TrainConfig(dataset=asked).run_name == f"vqvae-{slug}-b64-e40-s0"
+    assert TrainConfig(dataset=f"./{asked}").dataset == str(tmp_path / asked)
 
 
 def test_runs_on_different_folders_have_different_names(tmp_path: Path) -> None:

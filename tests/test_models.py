@@ -372,6 +372,39 @@ def test_a_wrong_shape_is_refused_with_the_shape_expected(
     assert str(shape) in str(refused.value)
 
 
+# --- other sizes ---------------------------------------------------------------------------
+
+SIZES = (16, 48, 64)
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("name", MODELS)
+def test_a_model_reconstructs_images_of_its_own_size_only(name: str, size: int) -> None:
+    model = seeded(MODELS[name], image_size=size)
+    x = torch.rand(2, 3, size, size)
+    assert model.reconstruct(x).shape == x.shape
+    loss = model.loss(x)["loss"]
+    assert loss.isfinite()
+    with pytest.raises(ValueError, match=rf"\(B, 3, {size}, {size}\)"):
+        model.loss(torch.rand(2, 3, 32, 32))
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("grid", [4, 8, 16])
+def test_a_larger_image_has_as_many_more_codes(grid: int, size: int) -> None:
+    model = VQVAE(grid=grid, num_embeddings=256, image_size=size)
+    side = grid * size // 32
+    assert model.codes(torch.rand(2, 3, size, size)).shape == (2, side, side)
+    assert model.bits({}) == side**2 * 8
+    assert model.decode_codes(torch.zeros(2, side, side, dtype=torch.int64)).shape[-1] == size
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_a_vae_of_any_size_has_one_latent_of_its_length(size: int) -> None:
+    mean, _ = VAE(latent_dim=20, image_size=size).encode(torch.rand(2, 3, size, size))
+    assert mean.shape == (2, 20)
+
+
 # --- what a model is built from ------------------------------------------------------------
 
 

@@ -1,283 +1,204 @@
-"""Pictures to a file of codes and back: `vqlib encode` and `vqlib decode`."""
+"""One picture: read in any format, turned upright, and made plain RGB."""
 
-import math
-from dataclasses import replace
+import warnings
+from collections.abc import Callable
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
-from conftest import MakeConfig, refusal
-from PIL import Image
-from skimage.metrics import peak_signal_noise_ratio
+from albums import animated, encoded, grey_of_16_bits, png_of_16_bits, random_pixels, write_picture
+from conftest import refusal
+from PIL import Image, ImageOps
+from skimage.util import img_as_ubyte
 
-from vqlib import Images, Run, fit, load_run
-from vqlib.images import load_images
-from vqlib.paths import SHIPPED
-from vqlib.rates import (
-    code_probabilities,
-    coding_figures,
-    decode,
-    decode_pictures,
-    encode,
-    encode_pictures,
-    pictures,
+from vqlib.images import read_picture
+from vqlib.system.pictures import KINDS, decode, tell_kinds
+
+PIXELS = random_pixels(0)
+
+
+def kinds(content: bytes) -> set[str]:
+    """Return the kinds of a picture that are told."""
+    told = decode(content, 32).kinds
+    return {kind for bit, kind in enumerate(KINDS) if told >> bit & 1}
+
+
+def stored(picture: Image.Image, kind: str, **options: object) -> bytes:
+    buffer = BytesIO()
+    picture.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+def by_pillow(content: bytes) -> np.ndarray:
+    with Image.open(BytesIO(content)) as picture:
+        return np.asarray(picture.convert("RGB"))
+
+
+@pytest.mark.parametrize("kind", ["PNG", "BMP", "TIFF", "JPEG", "WEBP", "AVIF", "TGA", "PPM"])
+def test_plain_rgb_is_as_pillow_reads_it(kind: str) -> None:
+    content = encoded(kind)
+    assert kinds(content) == set()
+    np.testing.assert_array_equal(decode(content, 32).pixels, by_pillow(content))
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (lambda: encoded("PNG", "L"), {"grey"}),
+        (lambda: encoded("JPEG", "L"), {"grey"}),
+        (lambda: encoded("PNG", "1"), {"grey"}),
+        (lambda: encoded("PNG", "P"), {"palette"}),
+        (lambda: encoded("GIF", "P"), {"palette"}),
+        (lambda: encoded("JPEG", "CMYK"), {"colours"}),
+        (lambda: encoded("TIFF", "YCbCr"), {"colours"}),
+    ],
 )
-from vqlib.rates.container import dump, parse
-
-Output = pytest.CaptureFixture[str]
-
-
-@pytest.fixture
-def run(small_runs: dict[str, Run]) -> Run:
-    """Return a run whose model has codes."""
-    return small_runs["vqvae"]
-
-
-@pytest.fixture(scope="module")
-def own(
-    picture_folder: Path, small_config: MakeConfig, tmp_path_factory: pytest.TempPathFactory
-) -> Run:
-    """Return a run on a folder of pictures, with other weights than `run`."""
-    config = small_config("vqvae", dataset=str(picture_folder), epochs=1)
-    return fit(config, results=tmp_path_factory.mktemp("own"))
-
-
-def pixels(path: Path) -> torch.Tensor:
-    return torch.from_numpy(np.array(Image.open(path))).permute(2, 0, 1)
-
-
-def rounded(run: Run, images: torch.Tensor) -> torch.Tensor:
-    """Return images encoded and decoded by the model alone, uint8."""
-    decoded = run.model.decode_codes(run.model.codes(images))
-    return (decoded * 255).round().byte()
-
-
-def photograph(path: Path, size: tuple[int, int] = (32, 32), colour: str = "teal") -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.new("RGB", size, colour).save(path)
-    return path
-
-
-# --- tensors ---------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("count", [1, 40])
-def test_decoded_images_are_what_the_model_makes_of_the_codes(
-    run: Run, few_photos: Images, count: int
+def test_grey_palettes_and_other_colours_are_as_pillow_converts_them(
+    content: Callable[[], bytes], expected: set[str]
 ) -> None:
-    images = few_photos.test[:count]
-    assert torch.equal(decode(run, encode(run, images)), rounded(run, images))
+    assert kinds(content()) == expected
+    np.testing.assert_array_equal(decode(content(), 32).pixels, by_pillow(content()))
 
 
-def test_images_of_more_than_a_batch_are_coded_in_order(
-    run: Run, few_photos: Images, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    images = few_photos.test[:10]
-    at_once = encode(run, images)
-    monkeypatch.setattr(pictures, "BATCH", 3)
-    content = encode(run, images)
-    assert content == at_once
-    assert torch.equal(decode(run, content), torch.cat([rounded(run, b) for b in images.split(3)]))
+@pytest.mark.parametrize("alpha", [0, 1, 100, 254, 255])
+@pytest.mark.parametrize("kind", ["PNG", "TIFF"])
+def test_what_is_transparent_is_put_on_white(kind: str, alpha: int) -> None:
+    content = encoded(kind, "RGBA", alpha=alpha)
+    share = alpha / 255
+    expected = share * PIXELS.astype(float) + (1 - share) * 255
+    assert kinds(content) == {"alpha"}
+    np.testing.assert_allclose(decode(content, 32).pixels, expected, atol=1)
+    if alpha == 255:
+        np.testing.assert_array_equal(decode(content, 32).pixels, PIXELS)
 
 
-def test_another_grid_and_a_codebook_without_counts_are_coded_too(
-    small_config: MakeConfig, few_photos: Images, tmp_path: Path
-) -> None:
-    run = fit(small_config("vqvae", grid=4, decay=0.0, epochs=1), few_photos, tmp_path)
-    content = encode(run, few_photos.test)
-    assert parse(content, "file").shape == (40, 4, 4)
-    assert torch.equal(decode(run, content), rounded(run, few_photos.test))
-    bits = coding_figures(run, content, few_photos.test)
-    assert bits["raw_bits"] == bits["ideal_bits"] == 16 * 5
+def test_a_transparent_colour_is_white() -> None:
+    colour = tuple(map(int, PIXELS[3, 4]))
+    pixels = decode(encoded("PNG", transparency=colour), 32).pixels
+    assert (pixels[3, 4] == 255).all()
+    np.testing.assert_array_equal(pixels[0, 0], PIXELS[0, 0])
 
 
-def test_the_figures_are_those_of_the_file(run: Run, few_photos: Images) -> None:
-    images = few_photos.test
-    content = encode(run, images)
-    figures = coding_figures(run, content, images)
-    assert figures["images"] == 40
-    assert figures["file_bytes"] == len(content)
-    assert figures["coded_bits"] * 40 == 8 * len(parse(content, "file").codes)
-    assert figures["raw_bits"] == 64 * math.log2(32)
-    assert figures["entropy_bits"] < figures["ideal_bits"] < figures["coded_bits"]
-    psnr = peak_signal_noise_ratio(images.numpy(), decode(run, content).numpy())
-    assert figures["psnr"] == pytest.approx(psnr, abs=1e-6)
+def test_grey_with_transparency_is_put_on_white() -> None:
+    assert kinds(encoded("PNG", "LA", alpha=0)) == {"grey", "alpha"}
+    assert (decode(encoded("PNG", "LA", alpha=0), 32).pixels == 255).all()
 
 
-def test_the_shipped_model_codes_cifar10_within_a_thousandth_of_the_computed_rate(
-    cifar10_root: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("VQLIB_DATA", str(cifar10_root))
-    run = load_run(SHIPPED / "vqvae-cifar10-b128-e40-s0")
-    images = load_images("cifar10", 1_000).test
-    content = encode(run, images)
-    figures = coding_figures(run, content, images)
-    assert figures["coded_bits"] == pytest.approx(figures["ideal_bits"], rel=1e-3)
-    assert figures["ideal_bits"] < figures["raw_bits"] == 576
-    codes = pictures.read_codes(run, parse(content, "file"))
-    expected = torch.cat([run.model.codes(batch) for batch in images.split(pictures.BATCH)])
-    np.testing.assert_array_equal(codes, expected)
+def test_a_transparent_place_of_a_palette_is_white() -> None:
+    picture = Image.fromarray(PIXELS).quantize(16)
+    used = picture.getpixel((0, 0))
+    content = stored(picture, "GIF", transparency=used)
+    assert kinds(content) == {"palette", "alpha"}
+    assert (decode(content, 32).pixels[0, 0] == 255).all()
 
 
-# --- files -----------------------------------------------------------------------------------
+def test_16_bits_become_8_as_scikit_image_makes_them() -> None:
+    values = np.random.default_rng(0).integers(0, 2**16, (32, 32, 3), np.uint16)
+    with warnings.catch_warnings(action="ignore"):
+        expected = img_as_ubyte(values)
+    np.testing.assert_array_equal(decode(png_of_16_bits(values), 32).pixels, expected)
+    assert kinds(png_of_16_bits(values)) == {"deep"}
+    grey = stored(Image.fromarray(values[..., 0]), "TIFF")
+    np.testing.assert_array_equal(decode(grey, 32).pixels[..., 2], expected[..., 0])
+    assert kinds(grey) == kinds(grey_of_16_bits()) == {"grey", "deep"}
 
 
-def test_a_folder_comes_back_with_its_names_and_sub_folders(
-    run: Run, picture_folder: Path, few_photos: Images, tmp_path: Path
-) -> None:
-    figures = encode_pictures(run.folder, [picture_folder], tmp_path / "new" / "file.vqlb")
-    assert figures["images"] == 50
-    assert decode_pictures(run.folder, tmp_path / "new" / "file.vqlb", tmp_path / "out") == 50
-    originals, decoded = (
-        sorted(path.relative_to(root) for path in root.rglob("*.png"))
-        for root in (picture_folder, tmp_path / "out")
-    )
-    assert decoded == originals
-    assert [path.name for path in (tmp_path / "out").iterdir() if path.name[0] == "."] == []
-    for number in range(3):
-        path = tmp_path / "out" / "train" / ("even", "odd")[number % 2] / f"{number:03}.png"
-        expected = rounded(run, few_photos.train[number : number + 1])[0]
-        assert (pixels(path).int() - expected.int()).abs().max() <= 1  # of another batch
+def test_numbers_of_32_bits_are_read_by_their_range() -> None:
+    shades = PIXELS[..., 0]
+    for values in (
+        shades.astype(np.int32),
+        shades.astype(np.int32) * 257,
+        shades / np.float32(255),
+    ):
+        pixels = decode(stored(Image.fromarray(values), "TIFF"), 32).pixels
+        np.testing.assert_array_equal(pixels[..., 1], shades)
 
 
-def test_png_files_have_the_very_pixels_that_decode_gives(
-    run: Run, few_photos: Images, tmp_path: Path
-) -> None:
-    content = encode(run, few_photos.test)
-    (tmp_path / "file").write_bytes(content)
-    decode_pictures(run.folder, tmp_path / "file", tmp_path / "out")
-    files = sorted((tmp_path / "out").iterdir())
-    assert [path.name for path in files[:2]] == ["00000.png", "00001.png"]
-    assert torch.equal(torch.stack([pixels(path) for path in files]), decode(run, content))
+@pytest.mark.parametrize("kind", ["GIF", "WEBP", "PNG", "TIFF"])
+def test_an_animation_is_its_first_frame(kind: str) -> None:
+    content = animated(kind)
+    assert "animated" in kinds(content)
+    np.testing.assert_array_equal(decode(content, 32).pixels, by_pillow(content))
 
 
-def test_without_pictures_the_test_images_of_the_run_are_encoded(own: Run, tmp_path: Path) -> None:
-    figures = encode_pictures(own.folder, [], tmp_path / "file")
-    assert figures["images"] == own.environment["n_test"]
-    assert figures["psnr"] == pytest.approx(own.evaluation["test_psnr"], abs=0.05)  # rounded
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "TIFF", "WEBP"])
+def test_pictures_are_turned_as_pillow_turns_them(kind: str, orientation: int) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    content = stored(Image.fromarray(random_pixels(0, (48, 32))), kind, exif=exif)
+    with Image.open(BytesIO(content)) as picture:
+        upright = ImageOps.exif_transpose(picture).convert("RGB")
+    decoded = decode(content, 32)
+    assert decoded.size == upright.size
+    expected = ImageOps.fit(upright, (32, 32), Image.Resampling.BOX)
+    np.testing.assert_array_equal(decoded.pixels, np.asarray(expected))
 
 
-def test_pictures_of_any_size_are_fitted_and_counted(
-    run: Run, tmp_path: Path, capsys: Output
-) -> None:
-    given = [
-        photograph(tmp_path / "a.png"),
-        photograph(tmp_path / "b.jpg", (60, 40)),
-        photograph(tmp_path / "c.bmp", (8, 8)),
-    ]
-    assert encode_pictures(run.folder, given, tmp_path / "file")["images"] == 3
-    assert "2 of 3 pictures centre-cropped and resized to 32×32" in capsys.readouterr().out
-    decode_pictures(run.folder, tmp_path / "file", tmp_path / "out")
-    files = sorted((tmp_path / "out").iterdir())
-    assert [path.name for path in files] == ["a.png", "b.png", "c.png"]
-    assert {Image.open(path).size for path in files} == {(32, 32)}
+@pytest.mark.parametrize("size", [(64, 96), (96, 64), (64, 64)])
+def test_the_centre_is_what_is_kept(size: tuple[int, int]) -> None:
+    pixels = random_pixels(0, size).astype(float)
+    top, left = (size[1] - 64) // 2, (size[0] - 64) // 2
+    square = pixels[top : top + 64, left : left + 64]
+    means = square.reshape(32, 2, 32, 2, 3).mean((1, 3))
+    content = stored(Image.fromarray(pixels.astype(np.uint8)), "PNG")
+    np.testing.assert_allclose(decode(content, 32).pixels, means, atol=1)
 
 
-def test_pictures_of_one_name_are_told_apart(run: Run, tmp_path: Path) -> None:
-    given = [photograph(tmp_path / name) for name in ("tom.png", "tom.bmp", "x/Tom.png", "y.z.png")]
-    encode_pictures(run.folder, given, tmp_path / "file")
-    decode_pictures(run.folder, tmp_path / "file", tmp_path / "out")
-    names = sorted(path.name for path in (tmp_path / "out").iterdir())
-    assert names == ["Tom-3.png", "tom-2.png", "tom.png", "y.z.png"]
+@pytest.mark.parametrize("side", [16, 32, 64])
+def test_a_picture_file_is_read_as_a_tensor(tmp_path: Path, side: int) -> None:
+    write_picture(tmp_path / "a.png", size=(side, side))
+    picture = read_picture(tmp_path / "a.png", side)
+    assert picture.shape == (3, side, side)
+    expected = random_pixels(0, (side, side))
+    np.testing.assert_array_equal(picture.permute(1, 2, 0), expected)
 
 
-def test_an_older_file_is_replaced(run: Run, tmp_path: Path) -> None:
-    given = photograph(tmp_path / "a.png")
-    (tmp_path / "file").write_text("old")
-    encode_pictures(run.folder, [given], tmp_path / "file")
-    assert decode_pictures(run.folder, tmp_path / "file", tmp_path / "out") == 1
+def test_a_sentence_counts_each_kind() -> None:
+    told = [decode(encoded("PNG", mode), 32).kinds for mode in ("RGB", "L", "LA", "L")]
+    (sentence,) = tell_kinds(np.array(told))
+    assert "3 in grey" in sentence
+    assert "1 with transparency" in sentence
+    assert tell_kinds(np.array(told[:1])) == []
 
 
-# --- what is wrong ---------------------------------------------------------------------------
+# --- what is refused -----------------------------------------------------------------------
+
+
+def with_bytes(content: bytes, at: int, new: bytes) -> bytes:
+    return content[:at] + new + content[at + len(new) :]
+
+
+CORRUPT: dict[str, Callable[[], bytes]] = {
+    "empty.png": lambda: b"",
+    "garbage.png": lambda: b"this is no picture" * 50,
+    "document.jpg": lambda: b"%PDF-1.7 and so on",
+    "program.png": lambda: b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n",
+    "cut.png": lambda: encoded("PNG")[:500],
+    "cut.jpg": lambda: encoded("JPEG")[:500],
+    "cut.gif": lambda: encoded("GIF")[:300],
+    "cut.bmp": lambda: encoded("BMP")[:60],
+    "cut.webp": lambda: encoded("WEBP")[:60],
+    "cut.tif": lambda: encoded("TIFF")[:60],
+    "short-header.png": lambda: with_bytes(encoded("PNG"), 8, b"\0\0\0\x05"),
+    "no-such-chunk.png": lambda: with_bytes(encoded("PNG"), 37, b"\x8d\x96\xc6\x1d"),
+    "huge.bmp": lambda: with_bytes(encoded("BMP"), 18, b"\xff\xff\xff\0\xff\xff\xff\0"),
+    "float.tif": lambda: stored(Image.fromarray(np.full((9, 9), 300, np.float32)), "TIFF"),
+    "nan.tif": lambda: stored(Image.fromarray(np.full((9, 9), np.nan, np.float32)), "TIFF"),
+    "negative.tif": lambda: stored(Image.fromarray(np.full((9, 9), -1, np.int32)), "TIFF"),
+}
 
 
 @pytest.mark.faults
-@pytest.mark.parametrize("model", ["vae", "svae"])
-def test_a_run_without_codes_is_refused(
-    small_runs: dict[str, Run], tmp_path: Path, model: str
-) -> None:
-    run = small_runs[model]
-    facts = (run.folder, run.model.title, "no codes", "VQ-VAE")
-    refusal(lambda: encode_pictures(run.folder, [], tmp_path / "file"), *facts)
-    assert not (tmp_path / "file").exists()
+@pytest.mark.parametrize("name", CORRUPT)
+def test_a_corrupt_picture_is_refused_by_name(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes(CORRUPT[name]())
+    message = refusal(lambda: read_picture(tmp_path / name), tmp_path / name, "cannot be read")
+    assert "BytesIO" not in message
 
 
 @pytest.mark.faults
-def test_a_file_of_another_model_is_refused_with_the_run_that_it_needs(
-    run: Run, own: Run, few_photos: Images
-) -> None:
-    content = encode(own, few_photos.test)
-    digest = own.environment["sha256"]["weights.safetensors"][:8]
-    refusal(lambda: decode(run, content, "x.vqlb"), "x.vqlb", own.folder.name, digest, run.folder)
-
-
-@pytest.mark.faults
-def test_codes_that_come_out_otherwise_than_they_were_written_are_told(
-    run: Run, few_photos: Images, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    content = encode(run, few_photos.test)
-    other = code_probabilities(run.model)[::-1].copy()  # as another version might compute them
-    monkeypatch.setattr(pictures, "code_probabilities", lambda _model: other)
-    refusal(lambda: decode(run, content, "x.vqlb"), "x.vqlb", "codes", "versions of vqlib")
-
-
-@pytest.mark.faults
-def test_a_damaged_or_missing_file_leaves_no_pictures(
-    run: Run, few_photos: Images, tmp_path: Path
-) -> None:
-    file, out = tmp_path / "file", tmp_path / "out"
-    refusal(lambda: decode_pictures(run.folder, file, out), file, "cannot be read")
-    file.write_bytes(encode(run, few_photos.test)[:-1])
-    refusal(lambda: decode_pictures(run.folder, file, out), file, "truncated")
-    assert not list(tmp_path.glob("out/*"))
-
-
-@pytest.mark.faults
-@pytest.mark.parametrize("name", ["../evil", "a/../../evil", "/tmp/evil"])
-def test_no_picture_is_written_outside_of_the_folder(
-    run: Run, few_photos: Images, tmp_path: Path, name: str
-) -> None:
-    coded = parse(encode(run, few_photos.test[:2]), "file")
-    (tmp_path / "file").write_bytes(dump(replace(coded, names=("good", name))))
-    refusal(lambda: decode_pictures(run.folder, tmp_path / "file", tmp_path / "out"), name)
-    assert not list(tmp_path.rglob("*.png"))
-
-
-@pytest.mark.faults
-def test_a_folder_that_holds_something_is_not_written_to(
-    run: Run, few_photos: Images, tmp_path: Path
-) -> None:
-    (tmp_path / "file").write_bytes(encode(run, few_photos.test[:2]))
-    refusal(lambda: decode_pictures(run.folder, tmp_path / "file", tmp_path), "is not empty")
-    assert [path.name for path in tmp_path.iterdir()] == ["file"]
-
-
-@pytest.mark.faults
-def test_a_picture_is_never_overwritten_by_the_file(run: Run, tmp_path: Path) -> None:
-    given = photograph(tmp_path / "a.png")
-    before = given.read_bytes()
-    refusal(lambda: encode_pictures(run.folder, [tmp_path], given), given, "would overwrite")
-    assert given.read_bytes() == before
-
-
-@pytest.mark.faults
-def test_a_picture_that_cannot_be_encoded_is_named(run: Run, tmp_path: Path) -> None:
-    good, bad = photograph(tmp_path / "in" / "good.png"), tmp_path / "in" / "z.png"
-    bad.write_bytes(good.read_bytes()[:-30])
-    refusal(lambda: encode_pictures(run.folder, [good.parent], tmp_path / "file"), bad)
-    refusal(lambda: encode_pictures(run.folder, [bad], tmp_path / "file"), bad)
-    assert not (tmp_path / "file").exists()
-
-
-@pytest.mark.faults
-def test_pictures_that_are_not_there_are_named(run: Run, tmp_path: Path) -> None:
-    nothing, empty = tmp_path / "nothing", tmp_path / "empty"
-    empty.mkdir()
-    refusal(lambda: encode_pictures(run.folder, [nothing], tmp_path / "file"), nothing)
-    refusal(lambda: encode_pictures(run.folder, [empty], tmp_path / "file"), empty, "no pictures")
-
-
-@pytest.mark.faults
-def test_a_name_for_each_image_or_none(run: Run, few_photos: Images) -> None:
-    refusal(lambda: encode(run, few_photos.test, ["tom"]), "1 names for 40 images")
+def test_a_picture_that_is_gone_is_refused_by_name(tmp_path: Path) -> None:
+    facts = (tmp_path / "a.png", "cannot be read", "No such file")
+    refusal(lambda: read_picture(tmp_path / "a.png"), *facts)

@@ -101,7 +101,8 @@ def _train_arguments(parser: argparse.ArgumentParser) -> None:
     groups: dict[str, argparse._ArgumentGroup] = {}
     for field in fields(TrainConfig)[1:]:
         takers = [model.title for name, model in MODELS.items() if field.name in settings(name)]
-        title = f"settings of the {' and the '.join(takers)}" if takers else "settings"
+        for_all = len(takers) in (0, len(MODELS))
+        title = "settings" if for_all else f"settings of the {' and the '.join(takers)}"
         if title not in groups:
             groups[title] = parser.add_argument_group(title)
         groups[title].add_argument(
@@ -110,6 +111,9 @@ def _train_arguments(parser: argparse.ArgumentParser) -> None:
             metavar="…",
             help=f"{field.metadata['help']} (default: {field.default})",
         )
+    parser.add_argument(
+        "--skip-unreadable", action="store_true", help="leave out pictures that cannot be read"
+    )
     parser.add_argument(
         "--results",
         default=RUNS,
@@ -134,7 +138,13 @@ def _train(options: argparse.Namespace) -> None:
     with processes.group():
         config = TrainConfig.from_dict(given)
         _check_own(config)
-        run = fit(config, results=options.results, device=options.device, retrain=options.retrain)
+        run = fit(
+            config,
+            results=options.results,
+            device=options.device,
+            retrain=options.retrain,
+            skip_unreadable=options.skip_unreadable or None,
+        )
         if processes.is_first():
             print(json.dumps(run.evaluation, indent=2))
             print(f"run folder: {run.folder}")

@@ -11,6 +11,7 @@ from types import UnionType
 from typing import TYPE_CHECKING, Any, Self, get_args, get_origin
 
 from vqlib.errors import UserError
+from vqlib.system.torchvision_sets import torchvision_name
 
 if TYPE_CHECKING:
     import pandas as pd  # slow to import
@@ -27,6 +28,7 @@ def setting(
     at_least: float | None = None,
     below: float | None = None,
     at_most: float | None = None,
+    multiple_of: int | None = None,
     choices: tuple[Any, ...] = (),
 ) -> Any:
     """Declare a field of a config: its default, its help text and the values that it accepts.
@@ -35,10 +37,17 @@ def setting(
         default: used if no value is given.
         help: what the setting is, for `vqlib train --help`.
         title: its name in figures and tables; without one, its name in code with spaces.
-        above, at_least, below, at_most: bounds of a number, or of each number of a list.
+        above, at_least, below, at_most, multiple_of: bounds of a number, or of each number of a
+            list.
         choices: the only values that make sense.
     """
-    bounds = {"above": above, "at least": at_least, "below": below, "at most": at_most}
+    bounds = {
+        "above": above,
+        "at least": at_least,
+        "below": below,
+        "at most": at_most,
+        "a multiple of": multiple_of,
+    }
     given = {words: bound for words, bound in bounds.items() if bound is not None}
     metadata = {"help": help, "title": title, "bounds": given, "choices": choices}
     return field(default=default, metadata=metadata)
@@ -48,14 +57,14 @@ def setting(
 class TrainConfig:
     """One training run. `TrainConfig(model="vqvae", batch_size=256)` is a run of the report.
 
-    A model uses the settings that its constructor names; the first eight are used by all.
+    A model uses the settings that its constructor names; the first nine are used by all.
 
     Raises:
         UserError: if a value makes no sense.
     """
 
     model: str = setting("vqvae", "name of the model")
-    dataset: str = setting("cifar10", "cifar10, photos, or a folder of images")
+    dataset: str = setting("cifar10", "cifar10, photos, a data set of torchvision, or a folder")
     batch_size: int = setting(64, "images per step", above=0)
     epochs: int = setting(40, "passes over the training images", above=0)
     learning_rate: float = setting(5e-4, "learning rate of Adam", above=0)
@@ -67,6 +76,9 @@ class TrainConfig:
         "auto",
         "float32, bfloat16, or auto: bfloat16 if the processor is fast at it",
         choices=("auto", "float32", "bfloat16"),
+    )
+    image_size: int = setting(
+        32, "side of the images in pixels, which they are resized to", at_least=16, multiple_of=16
     )
     latent_dim: int = setting(128, "length of the latent", title="latent dimension", above=0)
     beta: float = setting(1.0, "weight of the KL term", at_least=0)
@@ -85,7 +97,7 @@ class TrainConfig:
     num_residual_layers: int = setting(
         2, "residual blocks in encoder and in decoder", title="residual blocks", at_least=0
     )
-    grid: int = setting(8, "places along each side of the latent", choices=(4, 8, 16))
+    grid: int = setting(8, "places of the latent along each 32 pixels", choices=(4, 8, 16))
     num_embeddings: int = setting(512, "codes in the codebook", title="codebook size", above=0)
     embedding_dim: int = setting(64, "length of a code", title="code dimension", above=0)
     commitment_cost: float = setting(0.25, "weight of the commitment term", at_least=0)
@@ -107,7 +119,7 @@ class TrainConfig:
         _check_model(self.model)
         object.__setattr__(self, "dataset", normal_dataset(self.dataset))
         if not self.dataset:
-            raise UserError("dataset is empty: give cifar10, photos or a folder of images")
+            raise UserError("dataset is empty: give cifar10, photos or a folder of pictures")
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Self:
@@ -138,8 +150,9 @@ class TrainConfig:
         return name
 
 
+NAMED = ("cifar10", "photos", "auto")  # data sets that are neither torchvision's nor folders
 ALWAYS_NAMED = ("model", "dataset", "batch_size", "epochs", "seed")
-DATA = ("dataset", "limit")  # runs that differ in them cannot be compared
+DATA = ("dataset", "limit", "image_size")  # runs that differ in them cannot be compared
 
 
 def settings_of(model: str) -> list[str]:
@@ -217,21 +230,27 @@ def described(names: Sequence[str], values: Any) -> str:
 
 def dataset_slug(dataset: str) -> str:
     """Return a data set's short name for run names: a folder's name and a hash of its path."""
-    if dataset in ("cifar10", "photos"):
+    if dataset in NAMED:
         return dataset
+    if torchvision_name(dataset) == dataset:
+        return dataset.lower()
     path = Path(dataset)
     digest = hashlib.sha256(str(path).encode()).hexdigest()[:6]
     return re.sub(r"[^A-Za-z0-9]+", "_", path.name).strip("_").lower() + "_" + digest
 
 
 def normal_dataset(dataset: str) -> str:
-    """Return a folder's absolute path, so that its run has one name from anywhere.
+    """Return a folder's or a file's absolute path, so that its run has one name from anywhere.
 
-    Names of data sets come back as they are.
+    Names of data sets come back as they are; those of torchvision get its capitals.
     """
+    if dataset in ("", *NAMED):
+        return dataset
+    if name := torchvision_name(dataset):
+        return "cifar10" if name == "CIFAR10" else name
     with contextlib.suppress(OSError, RuntimeError, ValueError):
         path = Path(dataset).expanduser()
-        if dataset not in ("", "cifar10", "photos") and path.is_dir():
+        if path.exists():
             return str(path.resolve())
     return dataset
 
@@ -291,6 +310,8 @@ def _check(name: str, value: Any, bounds: dict[str, float], choices: tuple[Any, 
 
 
 def _holds(number: float, words: str, bound: float) -> bool:
+    if words == "a multiple of":
+        return number % bound == 0
     return {
         "above": number > bound,
         "at least": number >= bound,

@@ -56,7 +56,9 @@ def code_paints(model: VQVAE) -> Tensor:
 
     It is the mean colour in the middle of `painted_codes`, far from the edges.
     """
-    return painted_codes(model)[:, :, 12:20, 12:20].mean((2, 3))
+    side = model.image_size
+    middle = slice(side // 2 - side // 8, side // 2 + side // 8)  # 12 to 20 of 32 pixels
+    return painted_codes(model)[:, :, middle, middle].mean((2, 3))
 
 
 def codebook_projection(model: VQVAE) -> Picture:
@@ -138,7 +140,8 @@ def compare(runs: Mapping[str, Run], image: int) -> Picture:
         panels[f"{title}\nabsolute error"] = (again - original).abs()[0]
         codes = run.model.codes(original) if has_weights(run.folder) else None
         if codes is not None:
-            maps[f"{title}\ncodes"] = code_colours(codes, run.model.num_codes)[0]
+            colours = code_colours(codes, run.model.num_codes, original.shape[-1])
+            maps[f"{title}\ncodes"] = colours[0]
     figure = _panels(panels | maps)
     figure.alt = f"Test image {image}, its reconstructions ({'; '.join(scores)}) and their errors."
     return figure

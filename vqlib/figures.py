@@ -21,7 +21,7 @@ from torch import Tensor
 from vqlib.config import described, has_text, title_of, varied, written
 from vqlib.errors import UserError
 from vqlib.evaluation import METRICS
-from vqlib.images import IMAGE_SHAPE
+from vqlib.images import SIZE
 from vqlib.models import MODELS, kl_to_prior
 from vqlib.system.files import make_folder, write_atomically
 
@@ -354,15 +354,16 @@ def latent_information(mean: Tensor, log_variance: Tensor) -> Picture:
 
 def code_maps(images: Tensor, codes: Tensor, num_embeddings: int) -> Picture:
     """Draw images (N, 3, 32, 32) above their codes (N, H, W), each code in its own colour."""
-    return image_grid({"image": images, "codes": code_colours(codes, num_embeddings)})
+    colours = code_colours(codes, num_embeddings, images.shape[-1])
+    return image_grid({"image": images, "codes": colours})
 
 
-def code_colours(codes: Tensor, num_embeddings: int) -> Tensor:
+def code_colours(codes: Tensor, num_embeddings: int, image_size: int = SIZE) -> Tensor:
     """Return maps of codes (N, H, W) as images (N, 3, 32, 32), each code in its own colour."""
     generator = np.random.default_rng(0)
     palette = torch.from_numpy(generator.random((num_embeddings, 3), np.float32))
     maps = palette[codes].permute(0, 3, 1, 2)  # (N, 3, H, W)
-    return torch.nn.functional.interpolate(maps, size=IMAGE_SHAPE[1:], mode="nearest")
+    return torch.nn.functional.interpolate(maps, size=(image_size, image_size), mode="nearest")
 
 
 def save_figure(figure: Picture, folder: str | Path, name: str) -> None:

@@ -1,26 +1,28 @@
-"""Images as one uint8 tensor in memory: CIFAR-10, scikit-image's photographs, or any folder."""
+"""Images as one uint8 tensor in memory: CIFAR-10, scikit-image's photographs, or your pictures."""
 
 import os
-import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import md5
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import Image
 from torch import Tensor
 
 from vqlib.errors import UserError
-from vqlib.paths import ROOT
-from vqlib.system.files import sole_writer
+from vqlib.system.cifar10 import Cifar10UnavailableError, read_cifar10
+from vqlib.system.data import Arrays
+from vqlib.system.folders import printable, read_folder
+from vqlib.system.pictures import decode, quiet, square
+from vqlib.system.torchvision_sets import read_torchvision, torchvision_name
 
 SIZE = 32
+STEP = 16  # sizes of images are multiples of it, for the encoders halve them four times
 IMAGE_SHAPE = (3, SIZE, SIZE)
-TEST_SHARE = 0.1  # of a folder without train/ and test/
 PHOTOS = {  # no photograph is in both splits
     "train": (
         *("astronaut", "hubble_deep_field", "immunohistochemistry"),
@@ -28,12 +30,7 @@ PHOTOS = {  # no photograph is in both splits
     ),
     "test": ("cat", "coffee"),
 }
-ABOUT_PHOTOS = (
-    "Crops of photographs that come with scikit-image, resized to 32×32; no photograph is in both "
-    "training and test images."
-)
 PHOTO_CROPS = {"train": 12_000, "test": 2_000}
-SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".gif"}
 
 
 @dataclass(frozen=True)
@@ -42,10 +39,14 @@ class Images:
 
     Attributes:
         name: the data set as `load_images` was asked for it.
-        train: uint8 (N, 3, 32, 32), channels_last; N at least 1.
+        train: uint8 (N, 3, 32, 32), channels_last; N at least 1. S may be another size.
         test: uint8 (M, 3, 32, 32), channels_last; M at least 1.
         limit: as `load_images` was asked for it.
-        about: a sentence on what the images are and how they were split.
+        about: sentences on what the images are, what was converted, and how they were split.
+        labels: int64 (N,), the number of each training image's class; None if there are none.
+        test_labels: int64 (M,), the same for the test images.
+        classes: the names of the classes, in the order of the data set.
+        n_unreadable: how many pictures were left out because they cannot be read.
     """
 
     name: str
@@ -53,10 +54,22 @@ class Images:
     test: Tensor
     limit: int | None = None
     about: str = ""
+    labels: Tensor | None = None
+    test_labels: Tensor | None = None
+    classes: tuple[str, ...] = ()
+    n_unreadable: int = 0
 
     def __post_init__(self) -> None:
         check_images(self.train, f"{self.name}: train")
         check_images(self.test, f"{self.name}: test")
+        if self.train.shape[1:] != self.test.shape[1:]:
+            sizes = (f"{split.shape[2]}×{split.shape[3]}" for split in (self.train, self.test))
+            raise UserError(f"{self.name}: train and test images differ in size: {list(sizes)}")
+
+    @property
+    def size(self) -> int:
+        """Side of the images in pixels."""
+        return self.train.shape[-1]
 
     @cached_property
     def variance(self) -> float:
@@ -78,6 +91,7 @@ class Images:
             "n_test": len(self.test),
             "data_variance": self.variance,
             "about": self.about,
+            "n_unreadable": self.n_unreadable,
         }
 
     @property
@@ -89,49 +103,50 @@ class Images:
         return total.hexdigest()
 
 
-def load_images(dataset: str = "cifar10", limit: int | None = None) -> Images:
-    """Load a data set as uint8 images of 32×32 RGB.
+def load_images(
+    dataset: str = "cifar10",
+    limit: int | None = None,
+    image_size: int = SIZE,
+    skip_unreadable: bool | None = None,
+) -> Images:
+    """Load a data set as uint8 images of RGB.
+
+    What was read, converted and left out of a folder is printed.
 
     Args:
         dataset: `cifar10` (found under $VQLIB_DATA or data/, else downloaded; its md5 is
             checked), `photos` (crops of photographs that scikit-image carries: offline, always
-            the same), or a folder of images. If the folder has no sub-folders train and test,
-            every tenth picture is a test image.
-        limit: take only the first so many images of each split; at least 1.
+            the same), a class of torchvision's data sets such as `FashionMNIST`, or a folder, .zip
+            or .tar of pictures. If folders are named train and test, or val, they are the split;
+            else every tenth picture is a test image.
+        limit: use at most so many images of each split: those of a folder spread over its
+            sub-folders, of other data sets the first; at least 1.
+        image_size: side in pixels, a multiple of 16. Pictures of another size are cropped at the
+            centre and resized.
+        skip_unreadable: leave out pictures that cannot be read, and say so; None leaves them out
+            if $VQLIB_SKIP_UNREADABLE is 1, which notebooks and studies obey too.
 
     Raises:
         UserError: if the data cannot be had or used; the message says what to do.
     """
     if limit is not None and limit < 1:
         raise UserError(f"limit must be above 0, got {limit}")
-    if dataset == "cifar10":
-        (train, test), about = _cifar10(), "CIFAR-10's own training and test images."
-    elif dataset == "photos":
-        train, test, about = _photos("train", limit), _photos("test", limit), ABOUT_PHOTOS
-    else:
-        train, test, about = _folder(dataset)
-    return Images(dataset, _tensor(train[:limit]), _tensor(test[:limit]), limit, about)
-
-
-def read_pictures(paths: Sequence[Path]) -> tuple[Tensor, int]:
-    """Return pictures of any sizes as images, and how many of them had to be resized.
-
-    Args:
-        paths: files of plain RGB of 8 bits.
-
-    Returns:
-        uint8 (N, 3, 32, 32), channels_last, centre-cropped and resized; and a number.
-
-    Raises:
-        UserError: if one cannot be read or is not plain RGB; the message names it.
-    """
-    pictures = np.empty((len(paths), SIZE, SIZE, 3), np.uint8)
-    resized = 0
-    for pixels, path in zip(pictures, paths, strict=True):
-        picture = _read_picture(path)
-        resized += picture.size != (SIZE, SIZE)
-        pixels[:] = _fitted(picture)
-    return _tensor(pictures), resized
+    if image_size < STEP or image_size % STEP:
+        raise UserError(f"image_size must be a multiple of {STEP}, got {image_size}")
+    if skip_unreadable is None:
+        skip_unreadable = os.environ.get("VQLIB_SKIP_UNREADABLE", "") not in ("", "0")
+    found = _find(dataset, limit, image_size, skip_unreadable)
+    return Images(
+        dataset,
+        _tensor(found.train),
+        _tensor(found.test),
+        limit,
+        found.about,
+        _labels(found.train_labels),
+        _labels(found.test_labels),
+        found.classes,
+        found.n_unreadable,
+    )
 
 
 def resolve_dataset(dataset: str, tell: Callable[[str], None] = print) -> str:
@@ -142,19 +157,41 @@ def resolve_dataset(dataset: str, tell: Callable[[str], None] = print) -> str:
     if dataset != "auto":
         return dataset
     try:
-        _cifar10()
+        read_cifar10()
     except Cifar10UnavailableError as error:
         tell(f"{error} Using photos instead: crops of scikit-image's photographs.")
         return "photos"
     return "cifar10"
 
 
+def read_picture(path: str | Path, image_size: int = SIZE) -> Tensor:
+    """Return one picture file as uint8 (3, image_size, image_size) of RGB.
+
+    It is turned upright, cropped at the centre and resized; transparency becomes white.
+
+    Raises:
+        UserError: if it cannot be read; the message has its path.
+    """
+    try:
+        with quiet():
+            pixels = decode(Path(path).expanduser().read_bytes(), image_size).pixels
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}") from None
+    except UserError as error:
+        raise UserError(f"{path} cannot be read as a picture: {error}") from None
+    return torch.from_numpy(pixels.copy()).permute(2, 0, 1)
+
+
 def check_images(images: Tensor, what: str) -> None:
-    """Refuse anything but one or more uint8 images of 32×32 RGB; `what` names them."""
+    """Refuse anything but one or more square uint8 images of RGB; `what` names them."""
     shape = tuple(images.shape)
-    if images.dtype != torch.uint8 or shape[1:] != IMAGE_SHAPE or not shape[0]:
+    is_square = len(shape) == 4 and shape[1] == 3 and shape[2] == shape[3]
+    if images.dtype != torch.uint8 or not is_square or shape[2] % STEP or not all(shape):
         kind = str(images.dtype).removeprefix("torch.")
-        raise UserError(f"{what} images must be uint8 (N, 3, {SIZE}, {SIZE}), got {kind} {shape}")
+        raise UserError(
+            f"{what} images must be uint8 (N, 3, {SIZE}, {SIZE}), or of another size that is a "
+            f"multiple of {STEP}, got {kind} {shape}"
+        )
 
 
 def scale(images: Tensor) -> Tensor:
@@ -162,104 +199,59 @@ def scale(images: Tensor) -> Tensor:
     return images.float().div_(255)
 
 
-class Cifar10UnavailableError(UserError):
-    """CIFAR-10 is not on disk and could not be downloaded."""
-
-
-def _cifar10() -> tuple[np.ndarray, np.ndarray]:
-    from torchvision.datasets import CIFAR10  # takes a second to import
-
-    class Cifar10(CIFAR10):
-        """Takes the md5 again only if a file has changed since this process took it."""
-
-        def _check_integrity(self) -> bool:
-            folder = Path(self.root, self.base_folder)
-            before = _file_marks(folder)
-            if _good_marks.get(folder) != before:
-                if not super()._check_integrity():
-                    return False
-                _good_marks[folder] = before
-            return True
-
-    given = os.environ.get("VQLIB_DATA")
-    root = Path(given or ROOT / "data")
-    if (root / "data_batch_1").is_file():
-        raise UserError(
-            f"{root} holds the files of CIFAR-10 themselves: set VQLIB_DATA to the folder with "
-            f"{CIFAR10.base_folder}"
+def _find(dataset: str, limit: int | None, size: int, skip_unreadable: bool) -> Arrays:
+    if dataset == "cifar10":
+        return _of_size(read_cifar10(), limit, size)
+    if dataset == "photos":
+        train, test = (_photos(split, size, limit) for split in ("train", "test"))
+        about = (
+            f"Crops of photographs that come with scikit-image, resized to {size}×{size}; no "
+            "photograph is in both training and test images."
         )
-    if given and not root.is_dir():
+        return Arrays(train, test, None, None, (), about)
+    if name := torchvision_name(dataset):
+        found = read_torchvision(name, size, limit)
+    else:
+        found = read_folder(_existing(dataset), size, limit, skip_unreadable)
+    print(f"{printable(dataset)}: {found.about}")
+    return found
+
+
+def _of_size(found: Arrays, limit: int | None, size: int) -> Arrays:
+    """Return the first images of CIFAR-10 and their labels, resized if need be."""
+    train, test = found.train[:limit], found.test[:limit]
+    about = found.about
+    if size != SIZE:
+        about += f" They are resized from {SIZE}×{SIZE} to {size}×{size}."
+        print(f"cifar10: {about}")
+        train, test = _resized(train, size), _resized(test, size)
+    labels, test_labels = (None if some is None else some[:limit] for some in found[2:4])
+    return Arrays(train, test, labels, test_labels, found.classes, about)
+
+
+def _existing(dataset: str) -> Path:
+    """Return the path of a folder or file."""
+    try:
+        root = Path(dataset).expanduser()
+        found = root.exists()
+    except (OSError, RuntimeError, ValueError):  # a name that no folder can have
+        found = False
+    if not found:
         raise UserError(
-            f"VQLIB_DATA is {given!r}, which is not a folder: give the folder that holds "
-            f"{CIFAR10.base_folder}, or one to download it to"
+            f"unknown dataset {dataset!r}: give cifar10, photos, a data set of torchvision such as "
+            "FashionMNIST, or a folder, .zip or .tar of pictures that exists"
         )
-    try:
-        if not (root / CIFAR10.base_folder).is_dir():
-            _download_cifar10(root)
-        return Cifar10(root, train=True).data, Cifar10(root, train=False).data
-    except RuntimeError as error:  # torchvision's md5 check
-        raise UserError(
-            f"CIFAR-10 in {root / CIFAR10.base_folder} is damaged or incomplete: "
-            f"{_wrong_file(root / CIFAR10.base_folder) or error}. "
-            "Delete that folder to have it downloaded again, or point VQLIB_DATA at a good copy."
-        ) from None
-    except OSError as error:
-        raise UserError(f"CIFAR-10 in {root} cannot be read: {error}.") from None
+    return root
 
 
-def _wrong_file(folder: Path) -> str | None:
-    """Return what is wrong with the first bad file of CIFAR-10."""
-    from torchvision.datasets import CIFAR10
-    from torchvision.datasets.utils import check_integrity
-
-    for name, wanted in CIFAR10.train_list + CIFAR10.test_list:
-        if not check_integrity(folder / name, wanted):
-            return (
-                f"{name} has another md5 than {wanted}"
-                if (folder / name).is_file()
-                else (f"{name} is missing")
-            )
-    return None
+def _resized(images: np.ndarray, size: int) -> np.ndarray:
+    return np.stack([square(Image.fromarray(image), size) for image in images])
 
 
-_good_marks: dict[Path, dict[str, tuple[int, ...]]] = {}  # of folders whose md5 was right
+def _photos(split: str, size: int, limit: int | None) -> np.ndarray:
+    """Return square crops of several sizes at seeded places, resized, some mirrored.
 
-
-def _file_marks(folder: Path) -> dict[str, tuple[int, ...]]:
-    """Return what changes when a file does: its place on disk, size, and both of its times.
-
-    The second time is the system's own, which nobody can set back.
-    """
-    stats = {path.name: path.stat() for path in folder.iterdir()}
-    return {name: (s.st_ino, s.st_size, s.st_mtime_ns, s.st_ctime_ns) for name, s in stats.items()}
-
-
-def _download_cifar10(root: Path) -> None:
-    """Download and unpack aside, then rename: what has the data's name is whole."""
-    from torchvision.datasets import CIFAR10
-
-    aside = root / ".download"
-    try:
-        aside.mkdir(parents=True, exist_ok=True)
-        with sole_writer(aside):
-            if not (root / CIFAR10.base_folder).is_dir():  # another process may have made it
-                CIFAR10(aside, download=True)
-                os.replace(aside / CIFAR10.base_folder, root / CIFAR10.base_folder)
-        shutil.rmtree(aside, ignore_errors=True)
-    except (OSError, RuntimeError) as error:
-        reason = getattr(error, "reason", error)
-        raise Cifar10UnavailableError(
-            f"CIFAR-10 is not in {root} and could not be downloaded ({reason}): set VQLIB_DATA "
-            f"to the folder that holds {CIFAR10.base_folder}."
-        ) from None
-
-
-def _photos(split: str, limit: int | None) -> np.ndarray:
-    """Return square crops of several sizes at seeded places, resized to 32×32, some mirrored.
-
-    Args:
-        split: `train` or `test`.
-        limit: at most so many; cutting all of them takes seconds.
+    No crop is smaller than an image, unless half a photograph is.
     """
     from skimage import data
 
@@ -269,120 +261,23 @@ def _photos(split: str, limit: int | None) -> np.ndarray:
         photographs.append(Image.fromarray(pixels))
     generator = np.random.default_rng(0 if split == "train" else 1)
     count = min(limit or PHOTO_CROPS[split], PHOTO_CROPS[split])
-    crops = np.empty((count, SIZE, SIZE, 3), np.uint8)
+    crops = np.empty((count, size, size, 3), np.uint8)
     for crop in crops:
         photograph = photographs[generator.integers(len(photographs))]
-        side = int(generator.integers(SIZE, min(photograph.size) // 2))
+        most = min(photograph.size) // 2
+        side = int(generator.integers(min(size, most - 1), most))
         left, top = (int(generator.integers(0, length - side + 1)) for length in photograph.size)
         box = (left, top, left + side, top + side)
-        small = photograph.resize((SIZE, SIZE), Image.Resampling.BOX, box=box)
+        small = photograph.resize((size, size), Image.Resampling.BOX, box=box)
         pixels = np.asarray(small)
         crop[:] = pixels[:, ::-1] if generator.random() < 0.5 else pixels
     return crops
 
 
-def _folder(dataset: str) -> tuple[np.ndarray, np.ndarray, str]:
-    """Return the training and the test pictures of a folder, and a sentence about them."""
-    try:
-        root = Path(dataset).expanduser()
-        found = root.is_dir()
-    except (OSError, RuntimeError, ValueError):  # a name that no folder can have
-        found = False
-    if not found:
-        raise UserError(
-            f"unknown dataset {dataset!r}: give cifar10, photos, or a folder of images that exists"
-        )
-    splits = {path.name.lower(): path for path in root.iterdir() if path.is_dir()}
-    given = [split for split in ("train", "test") if split in splits]
-    if len(given) == 1:
-        raise UserError(f"{root} has a folder {given[0]}, but not both train and test")
-    if given:
-        train, test = (find_pictures(splits[split]) for split in given)
-        pixels, about = _read_alike(root, train + test)
-        about += " The split is that of the folders train and test."
-        return pixels[: len(train)], pixels[len(train) :], about
-    pictures = find_pictures(root)
-    if len(pictures) < 2:
-        raise UserError(f"{root} holds one picture: training and testing need at least two")
-    pixels, about = _read_alike(root, pictures)
-    is_test = np.arange(len(pixels)) % round(1 / TEST_SHARE) == 1
-    about += " In order of their paths, every tenth picture is a test image."
-    return pixels[~is_test], pixels[is_test], about
-
-
-def find_pictures(folder: Path) -> list[Path]:
-    """Return every picture in a folder and its sub-folders, in order; skip hidden files."""
-
-    def refuse(error: OSError) -> NoReturn:
-        raise UserError(f"{error.filename} cannot be read: {error.strerror}") from None
-
-    files = []
-    for above, below, names in os.walk(folder, onerror=refuse, followlinks=True):
-        below[:] = [name for name in below if name[0] != "."]
-        files += [Path(above, name) for name in names if name[0] != "."]
-    found = sorted(path for path in files if path.suffix.lower() in SUFFIXES)
-    if not found:
-        raise UserError(f"{folder} holds no pictures ({', '.join(sorted(SUFFIXES))})")
-    if others := {path.suffix or path.name for path in files} - {path.suffix for path in found}:
-        print(f"{folder}: left out what is not a picture: {', '.join(sorted(others))}")
-    return found
-
-
-def _read_alike(folder: Path, paths: list[Path]) -> tuple[np.ndarray, str]:
-    """Return the pixels (N, 32, 32, 3) of pictures of one size, and a sentence about them."""
-    size = _read_picture(paths[0]).size
-    about = f"Pictures of {size[0]}×{size[1]} pixels"
-    if size != (SIZE, SIZE):
-        about += ", centre-cropped and resized to 32×32"
-        print(f"{folder}: {about[0].lower()}{about[1:]}")
-    pictures = np.empty((len(paths), SIZE, SIZE, 3), np.uint8)
-    for pixels, path in zip(pictures, paths, strict=True):
-        picture = _read_picture(path)
-        if picture.size != size:
-            raise UserError(
-                f"{folder} mixes sizes: {paths[0].name} is {size[0]}×{size[1]}, "
-                f"{path.name} is {picture.size[0]}×{picture.size[1]}. Make them all of one size."
-            )
-        pixels[:] = _fitted(picture)
-    return pictures, f"{about}."
-
-
-def _fitted(picture: Image.Image) -> np.ndarray:
-    """Return a picture's pixels (32, 32, 3), centre-cropped and resized."""
-    return np.asarray(ImageOps.fit(picture, (SIZE, SIZE), Image.Resampling.BOX))
-
-
-def _read_picture(path: Path) -> Image.Image:
-    try:
-        with Image.open(path) as picture:
-            problem = _unlike_rgb(picture)
-            upright = ImageOps.exif_transpose(picture)  # as a camera was held
-    except Exception as error:  # Pillow raises almost anything for a damaged picture
-        raise UserError(f"{path} cannot be read as a picture: {error}") from None
-    if problem:
-        raise UserError(f"{path} is not plain RGB of 8 bits ({problem}): convert it first")
-    return upright
-
-
-def _unlike_rgb(picture: Image.Image) -> str | None:
-    """Return what an opened picture is if it is not plain RGB of 8 bits, else None.
-
-    Pillow would silently take an animation's first frame, drop transparency and cut 16 bits to 8.
-    """
-    frames = getattr(picture, "n_frames", 1)
-    if frames > 1 and picture.format != "MPO":  # a camera's JPEG
-        return f"{frames} frames"
-    if 0 in picture.size:
-        return "no pixels"
-    if picture.mode != "RGB":
-        return f"mode {picture.mode}"
-    if "transparency" in picture.info:
-        return "transparency"
-    if any(";16" in str(tile.args) for tile in getattr(picture, "tile", [])):
-        return "16 bits"
-    return None
-
-
 def _tensor(pixels: np.ndarray) -> Tensor:
-    """Return (N, 32, 32, 3) as (N, 3, 32, 32) without a copy: channels_last."""
+    """Return (N, H, W, 3) as (N, 3, H, W) without a copy: channels_last."""
     return torch.from_numpy(np.ascontiguousarray(pixels)).permute(0, 3, 1, 2)
+
+
+def _labels(numbers: np.ndarray | None) -> Tensor | None:
+    return None if numbers is None else torch.from_numpy(numbers).long()

@@ -1,4 +1,6 @@
-"""The models: VAE, VQ-VAE and spatial VAE, for 32×32 RGB images in [0, 1].
+"""The models: VAE, VQ-VAE and spatial VAE, for RGB images in [0, 1].
+
+Shapes are those of images of 32×32; `image_size` gives another size.
 
 Each is a class with everything that the rest of the library asks of a model (see `ImageModel`);
 its constructor's parameters are its settings, by the names that they have in `TrainConfig`.
@@ -15,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vqlib.images import IMAGE_SHAPE, scale
+from vqlib.images import SIZE, scale
 from vqlib.networks import grid_decoder, grid_encoder
 from vqlib.quantizer import VectorQuantizer, codebook_use, count_codes, is_collapsed
 from vqlib.system import processes
@@ -33,10 +35,12 @@ class ImageModel(nn.Module):
     Attributes:
         title: the model's name in tables and figures.
         data_variance: variance of the training pixels in [0, 1].
+        image_size: side of the images in pixels.
     """
 
     title: str
     data_variance: float
+    image_size: int = SIZE
 
     @property
     def num_codes(self) -> int:
@@ -92,6 +96,17 @@ class ImageModel(nn.Module):
         nmse = squared_error.item() / images.numel() / self.data_variance
         return {"test_nmse": nmse, **codebook_use(usage), "collapsed": is_collapsed(usage)}
 
+    def _unit(self, x: Tensor) -> Tensor:
+        """Check x (B, 3, 32, 32) and scale it to [0, 1] if it is uint8."""
+        side = self.image_size
+        if x.ndim != 4 or tuple(x.shape[1:]) != (3, side, side):
+            got = tuple(x.shape)
+            raise ValueError(f"expected images of shape (B, 3, {side}, {side}), got {got}")
+        return scale(x) if x.dtype == torch.uint8 else x
+
+    def _centred(self, x: Tensor) -> Tensor:
+        return self._unit(x) - 0.5
+
 
 class GaussianModel(ImageModel):
     """A variational autoencoder: a diagonal Gaussian posterior, and the evidence lower bound.
@@ -106,16 +121,18 @@ class GaussianModel(ImageModel):
             mean squared error of each batch as the decoder's variance, which is the one of
             highest likelihood (sigma-VAE, Rybkin et al. 2021, https://arxiv.org/abs/2006.13202).
         data_variance: variance of the training pixels; the loss does not depend on it.
+        image_size: side of the images in pixels.
     """
 
     encoder: nn.Module
     decoder: nn.Module
 
-    def __init__(self, beta: float, observation: str, data_variance: float):
+    def __init__(self, beta: float, observation: str, data_variance: float, image_size: int):
         super().__init__()
         self.beta = beta
         self.observation = observation
         self.data_variance = data_variance
+        self.image_size = image_size
 
     @property
     def rate_label(self) -> str:
@@ -128,7 +145,7 @@ class GaussianModel(ImageModel):
 
     def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Return mean and log-variance of q(z|x), each of the latent's shape, for x."""
-        mean, log_variance = self.encoder(_centred(x)).float().chunk(2, dim=1)
+        mean, log_variance = self.encoder(self._centred(x)).float().chunk(2, dim=1)
         return mean, log_variance
 
     def decode(self, z: Tensor) -> Tensor:
@@ -146,7 +163,7 @@ class GaussianModel(ImageModel):
             observation is calibrated, beta is twice the mean squared error of the batch: the same
             gradient, up to scale, as that of the bound with a variance of that size.
         """
-        x = _unit(x)
+        x = self._unit(x)
         mean, log_variance = self.encode(x)
         z = mean + (log_variance / 2).exp() * processes.randn_like(mean)
         reconstruction = F.mse_loss(self.decode(z), x, reduction="sum") / len(x)
@@ -166,11 +183,11 @@ class VAE(GaussianModel):
     """Variational autoencoder of Kingma & Welling (2013), https://arxiv.org/abs/1312.6114.
 
     Four stride-2 convolutions down to 2×2, four stride-2 transposed convolutions back, and a
-    diagonal Gaussian latent between them.
+    diagonal Gaussian latent between them. Images larger than 32×32 have a larger last map.
 
     Args:
         latent_dim: length of the latent vector.
-        beta, observation, data_variance: see `GaussianModel`.
+        beta, observation, data_variance, image_size: see `GaussianModel`.
     """
 
     title = "VAE"
@@ -181,16 +198,22 @@ class VAE(GaussianModel):
         beta: float = 1.0,
         data_variance: float = 1.0,
         observation: str = "fixed",
+        image_size: int = SIZE,
     ):
-        super().__init__(beta, observation, data_variance)
+        super().__init__(beta, observation, data_variance, image_size)
         widths = (3, 32, 64, 128, 256)
         down: list[nn.Module] = []
         up: list[nn.Module] = []
         for narrow, wide in pairwise(widths):
             down += [nn.Conv2d(narrow, wide, 4, stride=2, padding=1), nn.ReLU()]
             up = [nn.ReLU(), nn.ConvTranspose2d(wide, narrow, 4, stride=2, padding=1), *up]
-        self.encoder = nn.Sequential(*down, nn.Flatten(), nn.Linear(1024, 2 * latent_dim))
-        self.decoder = nn.Sequential(nn.Linear(latent_dim, 1024), nn.Unflatten(1, (256, 2, 2)), *up)
+        last = (widths[-1], image_size // 16, image_size // 16)  # 256×2×2
+        self.encoder = nn.Sequential(
+            *down, nn.Flatten(), nn.Linear(math.prod(last), 2 * latent_dim)
+        )
+        self.decoder = nn.Sequential(
+            nn.Linear(latent_dim, math.prod(last)), nn.Unflatten(1, last), *up
+        )
 
 
 class SpatialVAE(GaussianModel):
@@ -201,7 +224,7 @@ class SpatialVAE(GaussianModel):
     Args:
         num_hiddens, num_residual_hiddens, num_residual_layers, grid: see `VQVAE`.
         latent_channels: Gaussian numbers at each place.
-        beta, observation, data_variance: see `GaussianModel`.
+        beta, observation, data_variance, image_size: see `GaussianModel`.
     """
 
     title = "Spatial VAE"
@@ -216,8 +239,9 @@ class SpatialVAE(GaussianModel):
         data_variance: float = 1.0,
         observation: str = "fixed",
         grid: int = 8,
+        image_size: int = SIZE,
     ):
-        super().__init__(beta, observation, data_variance)
+        super().__init__(beta, observation, data_variance, image_size)
         residual = (num_hiddens, num_residual_hiddens, num_residual_layers)
         self.encoder = grid_encoder(2 * latent_channels, grid, residual)
         self.decoder = grid_decoder(latent_channels, grid, residual)
@@ -243,7 +267,8 @@ class VQVAE(ImageModel):
         num_embeddings, embedding_dim, decay, codebook_init: see `VectorQuantizer`.
         commitment_cost: beta of equation 3.
         data_variance: variance of the training pixels, by which the squared error is divided.
-        grid: codes along each side of an image: 4, 8 or 16.
+        grid: codes along each 32 pixels of an image's side: 4, 8 or 16.
+        image_size: side of the images in pixels; an image of 64×64 has four times as many codes.
     """
 
     title = "VQ-VAE"
@@ -260,11 +285,13 @@ class VQVAE(ImageModel):
         data_variance: float = 1.0,
         codebook_init: str = "uniform",
         grid: int = 8,
+        image_size: int = SIZE,
     ):
         super().__init__()
         self.commitment_cost = commitment_cost
         self.data_variance = data_variance
-        self.grid = grid
+        self.image_size = image_size
+        self.grid = grid * image_size // SIZE  # codes along each side
         residual = (num_hiddens, num_residual_hiddens, num_residual_layers)
         self.encoder = grid_encoder(embedding_dim, grid, residual)
         self.quantizer = VectorQuantizer(
@@ -288,7 +315,7 @@ class VQVAE(ImageModel):
 
     def encode(self, x: Tensor) -> Tensor:
         """Return z_e (B, embedding_dim, grid, grid) for x (B, 3, 32, 32)."""
-        return self.encoder(_centred(x)).float()
+        return self.encoder(self._centred(x)).float()
 
     def decode(self, z_q: Tensor) -> Tensor:
         """Return the image (B, 3, 32, 32), not clipped, of z_q (B, embedding_dim, grid, grid)."""
@@ -301,7 +328,7 @@ class VQVAE(ImageModel):
             `loss` = `reconstruction` + commitment_cost · `commitment`; `reconstruction` is
             MSE / data_variance. If `decay = 0`, `loss` also has the term `codebook`.
         """
-        x = _unit(x)
+        x = self._unit(x)
         quantized = self.quantizer(self.encode(x))
         reconstruction = F.mse_loss(self.decode(quantized.z_q), x) / self.data_variance
         terms = {"reconstruction": reconstruction, "commitment": quantized.commitment}
@@ -379,14 +406,3 @@ def reconstruct_all(
         codes = model.codes(x)
         y = model.reconstruct(x) if codes is None else model.decode_codes(codes)
         yield x, y, codes
-
-
-def _unit(x: Tensor) -> Tensor:
-    """Check x (B, 3, 32, 32) and scale it to [0, 1] if it is uint8."""
-    if x.ndim != 4 or tuple(x.shape[1:]) != IMAGE_SHAPE:
-        raise ValueError(f"expected images of shape (B, 3, 32, 32), got {tuple(x.shape)}")
-    return scale(x) if x.dtype == torch.uint8 else x
-
-
-def _centred(x: Tensor) -> Tensor:
-    return _unit(x) - 0.5

@@ -40,6 +40,8 @@ class ResidualStack(nn.Module):
 def grid_encoder(channels: int, grid: int, residual: tuple[int, int, int]) -> nn.Sequential:
     """Return a network from images (B, 3, 32, 32) to (B, channels, grid, grid).
 
+    The grid of a larger image is larger in proportion.
+
     Args:
         channels: of the output.
         grid: side of the output: 16, 8 or 4.

@@ -141,7 +141,8 @@ class Run:
         content = self._content(path.name)
         try:
             sheet = np.array(Image.open(BytesIO(content)))  # (64, 32·N, 3)
-            tiles = torch.from_numpy(sheet).unflatten(0, (2, 32)).unflatten(2, (-1, 32))
+            side = self.config.image_size
+            tiles = torch.from_numpy(sheet).unflatten(0, (2, side)).unflatten(2, (-1, side))
         except Exception as error:  # Pillow raises almost anything for a damaged picture
             raise UserError(f"{path} cannot be read: {_one_line(error)}") from None
         originals, reconstructions = tiles.permute(0, 2, 4, 1, 3)
@@ -319,9 +320,14 @@ def evaluate_run(path: str | Path) -> dict[str, Any]:
 
 def load_run_images(run: Run) -> Tensor:
     """Load a run's test images, uint8 (N, 3, 32, 32); a `UserError` says if they have changed."""
-    images = load_images(run.config.dataset, run.config.limit)
+    images = load_images_of(run.config, bool(run.environment.get("n_unreadable")))
     check_same_images(run, images)
     return images.test
+
+
+def load_images_of(config: TrainConfig, skip_unreadable: bool | None = None) -> Images:
+    """Load the images that a config asks for; see `load_images`."""
+    return load_images(config.dataset, config.limit, config.image_size, skip_unreadable)
 
 
 def check_same_images(run: Run, images: Images) -> None:

@@ -12,7 +12,7 @@ import torch
 from vqlib.config import TrainConfig, normal_dataset
 from vqlib.errors import UserError
 from vqlib.evaluation import evaluate
-from vqlib.images import Images, load_images, scale
+from vqlib.images import Images, scale
 from vqlib.loop import Trainer, seeded
 from vqlib.models import build_model
 from vqlib.paths import RUNS, SHIPPED, shown
@@ -22,6 +22,7 @@ from vqlib.runs import (
     collapse_warning,
     has_weights,
     is_finished,
+    load_images_of,
     load_run,
     read_config,
     store,
@@ -42,6 +43,7 @@ def fit(
     results: str | Path = RUNS,
     device: str = "auto",
     retrain: bool = False,
+    skip_unreadable: bool | None = None,
 ) -> Run:
     """Return the finished run for this config: load it, resume it, or train it.
 
@@ -53,6 +55,7 @@ def fit(
         results: folder of run folders; the run's own is `results / config.run_name`.
         device: `cpu`, `cuda`, or `auto`: CUDA if there is a GPU.
         retrain: train even if a finished run is shipped with the project.
+        skip_unreadable: leave out pictures that cannot be read; see `load_images`.
 
     Raises:
         UserError: if the data or the folder cannot be used, another process holds the run, or the
@@ -61,10 +64,10 @@ def fit(
     torch_device = choose_device(device)
     folder = Path(results) / config.run_name
     _check_request(config, images)
-    run = _find_finished(config, folder, images, retrain)
+    run = _find_finished(config, folder, images, retrain, skip_unreadable)
     if run is not None:
         return run
-    images = images or _load_images(config)
+    images = images or _load_images(config, skip_unreadable)
     if not images.variance > 0:
         raise UserError(f"{images.name}: all training pixels are the same, nothing to learn")
     with _held(folder):
@@ -96,6 +99,7 @@ def _check_request(config: TrainConfig, images: Images | None) -> None:
     for what, given, wanted in (
         ("", normal_dataset(images.name), config.dataset),
         ("limit ", images.limit, config.limit),
+        ("image_size ", images.size, config.image_size),
     ):
         if given != wanted:
             raise UserError(
@@ -106,15 +110,19 @@ def _check_request(config: TrainConfig, images: Images | None) -> None:
 
 @on_first
 def _find_finished(
-    config: TrainConfig, folder: Path, images: Images | None, retrain: bool
+    config: TrainConfig,
+    folder: Path,
+    images: Images | None,
+    retrain: bool,
+    skip_unreadable: bool | None,
 ) -> Run | None:
     for finished in [folder] if retrain else [folder, SHIPPED / config.run_name]:
         if _is_done(finished, config):
             print(f"{config.run_name}: finished, read from {shown(finished)}")
             run = load_run(finished)
-            if images is not None or Path(config.dataset).is_dir():
-                same = images or load_images(config.dataset, config.limit)
-                check_same_images(run, same)
+            if images is not None or Path(config.dataset).exists():
+                skip = skip_unreadable or bool(run.environment.get("n_unreadable")) or None
+                check_same_images(run, images or load_images_of(config, skip))
             if warning := collapse_warning(run.config, run.history):
                 print(warning)
             return run
@@ -122,8 +130,8 @@ def _find_finished(
 
 
 @on_first
-def _load_images(config: TrainConfig) -> Images:
-    return load_images(config.dataset, config.limit)
+def _load_images(config: TrainConfig, skip_unreadable: bool | None) -> Images:
+    return load_images_of(config, skip_unreadable)
 
 
 @on_first

@@ -3,6 +3,7 @@
     Training a VQ-VAE   a plain PyTorch loop; pythae
     Its quantizer       vector-quantize-pytorch
     SSIM                a loop over scikit-image
+    Reading pictures    torchvision's ImageFolder
     Only vqlib          evaluation of a run, images to a file of codes and back, memory, speed with
                         more images
     On a GPU            training both models, if there is a GPU

@@ -22,6 +22,7 @@ import torch
 
 from vqlib.bench import peers
 from vqlib.bench.baseline import PlainLoop
+from vqlib.bench.folders import reading
 from vqlib.bench.loops import (
     FEW,
     OwnLoop,
@@ -67,10 +68,13 @@ class Sizes:
     growth_images: int  # the most images in the rows on growth
     quality_epochs: int  # at most, to reach the quality; 0 leaves this measurement out
     config: TrainConfig
+    pictures: int = 5_000  # in a folder that is read
 
 
 QUICK = Sizes("quick", 3, 1_024, 10_000, 200, 2_000, 2_048, 0, TrainConfig(model="vqvae"))
-FULL = Sizes("full", 5, 4_096, 10_000, 1_000, 10_000, 50_000, 25, TrainConfig(model="vqvae"))
+FULL = Sizes(
+    "full", 5, 4_096, 10_000, 1_000, 10_000, 50_000, 25, TrainConfig(model="vqvae"), 50_000
+)
 
 
 def run(sizes: Sizes, dataset: str = "auto", folder: Path = RESULTS) -> list[Row]:
@@ -251,6 +255,11 @@ def growth(sizes: Sizes, images: Images, folder: Path) -> list[Row]:
     return [*rows, Row(what, how, "MB", peaks[2], peaks[0], beside)]
 
 
+def folder_of_pictures(sizes: Sizes, images: Images, folder: Path) -> list[Row]:
+    """Compare reading a folder of small pictures with torchvision's ImageFolder."""
+    return reading(sizes.pictures, sizes.repeats, images, folder)
+
+
 def quality(sizes: Sizes, images: Images, folder: Path) -> list[Row]:
     """Compare how long vqlib and the plain loop train until the test error is low."""
     what = f"Training until test NMSE ≤ {QUALITY:.3f}, batch 64"
@@ -313,6 +322,7 @@ MEASUREMENTS: dict[str, Callable[[Sizes, Images, Path], list[Row]]] = {
     "evaluation of a run": evaluation,
     "images to a file of codes and back": coding,
     "growth with the number of images": growth,
+    "reading a folder of pictures": folder_of_pictures,
     "GPU": gpu,
     "time to quality": quality,
 }

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vqlib.images import IMAGE_SHAPE, Images
+from vqlib.images import Images
 from vqlib.rates.measures import DRAWN, distortion
 
 STEPS = (2.8, 2.0, 1.4, 1.0, 0.7, 0.5, 0.35, 0.25, 0.18, 0.15)  # about 50 to 2,000 bits
@@ -130,7 +130,7 @@ def pca_points(images: Images, pca: PCA, steps: Sequence[float] = STEPS) -> list
     for step, tables in tables_of.items():
         symbols = encode(components, step, tables)
         pixels = pca.reconstruct(symbols * np.float32(step))
-        decoded = torch.from_numpy(pixels).unflatten(1, IMAGE_SHAPE)
+        decoded = torch.from_numpy(pixels).unflatten(1, images.test.shape[1:])
         row = {"system": "PCA", "setting": f"step {step:g}", "rate": "coded"}
         bits = total_bits(symbols, tables) / len(images.test)
         measured = distortion(images.test, decoded, images.variance)

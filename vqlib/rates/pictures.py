@@ -14,12 +14,15 @@ from PIL import Image
 from torch import Tensor
 
 from vqlib.errors import UserError
-from vqlib.images import IMAGE_SHAPE, check_images, find_pictures, read_pictures, scale
+from vqlib.images import check_images, scale
 from vqlib.models import BATCH, ImageModel
 from vqlib.rates.coding import code_probabilities, entropy_bits, ideal_bits, pack, unpack
 from vqlib.rates.container import CodedImages, dump, parse
 from vqlib.runs import WEIGHTS, Run, load_run, load_run_images
 from vqlib.system.files import make_folder, read_bytes, write_atomically
+from vqlib.system.listing import list_pictures
+from vqlib.system.pictures import SUFFIXES, Decoded, quiet, tell_kinds, tell_sizes
+from vqlib.system.pictures import decode as decode_picture
 
 
 @torch.no_grad()
@@ -66,7 +69,8 @@ def decode(run: Run, content: bytes, name: str = "the file") -> Tensor:
         UserError: if the file is foreign, truncated, damaged, or another model's.
     """
     codes = torch.from_numpy(read_codes(run, parse(content, name), name))
-    images = torch.empty((len(codes), *IMAGE_SHAPE), dtype=torch.uint8)
+    side = run.config.image_size
+    images = torch.empty((len(codes), 3, side, side), dtype=torch.uint8)
     for part, batch in zip(images.split(BATCH), codes.split(BATCH), strict=True):
         part.copy_((run.model.decode_codes(batch) * 255).round())
     return images
@@ -133,7 +137,10 @@ def encode_pictures(run_folder: str | Path, pictures: Sequence[Path], file: Path
     run = load_run(run_folder)
     _model(run)  # a run that cannot encode is told before pictures are read
     make_folder(file.parent)
-    images, names = _read(pictures, file) if pictures else (load_run_images(run), [])
+    if pictures:
+        images, names = _read(pictures, file, run.config.image_size)
+    else:
+        images, names = load_run_images(run), []
     content = encode(run, images, names)
     figures = coding_figures(run, content, images)  # decodes what is about to be written
     write_atomically(file, content)
@@ -193,20 +200,43 @@ def _crc32(codes: np.ndarray) -> int:
     return zlib.crc32(codes.astype("<i4").tobytes())
 
 
-def _read(pictures: Sequence[Path], file: Path) -> tuple[Tensor, list[str]]:
-    """Return the images of files and folders, and a name for each; say how many were resized."""
+def _read(pictures: Sequence[Path], file: Path, side: int) -> tuple[Tensor, list[str]]:
+    """Return the images of files and folders, and a name for each; say what was converted."""
     paths, names = [], []
     for given in pictures:
-        found = find_pictures(given) if given.is_dir() else [given]
+        found = _find(given) if given.is_dir() else [given]
         above = given if given.is_dir() else given.parent
         paths += found
         names += [path.relative_to(above).with_suffix("").as_posix() for path in found]
     if file.resolve() in (path.resolve() for path in paths):
         raise UserError(f"{file} would overwrite a picture: choose another output")
-    images, resized = read_pictures(paths)
-    if resized:
-        print(f"{resized:,} of {len(paths):,} pictures centre-cropped and resized to 32×32")
+    with quiet():
+        decoded = [_decoded(path, side) for path in paths]
+    sizes = np.array([each.size for each in decoded])
+    kinds = np.array([each.kinds for each in decoded])
+    print(" ".join([tell_sizes(sizes, side), *tell_kinds(kinds)]))
+    images = torch.from_numpy(np.stack([each.pixels for each in decoded])).permute(0, 3, 1, 2)
     return images, _told_apart(names)
+
+
+def _find(folder: Path) -> list[Path]:
+    """Return the paths of a folder's pictures, in order; links and hidden files are left out."""
+    listing = list_pictures(folder)
+    if listing.problems:
+        path, problem = next(iter(listing.problems.items()))
+        raise UserError(f"{folder / path} cannot be read: {problem}")
+    if not listing.entries:
+        raise UserError(f"{folder} holds no pictures ({', '.join(sorted(SUFFIXES))})")
+    return [folder.joinpath(*entry.parts) for entry in listing.entries]
+
+
+def _decoded(path: Path, side: int) -> Decoded:
+    try:
+        return decode_picture(path.read_bytes(), side)
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}") from None
+    except UserError as error:
+        raise UserError(f"{path} cannot be read as a picture: {error}") from None
 
 
 def _told_apart(names: Sequence[str]) -> list[str]:

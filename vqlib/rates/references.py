@@ -19,7 +19,7 @@ from PIL import Image, features
 from torch import Tensor
 
 from vqlib.errors import UserError
-from vqlib.images import SIZE, Images, load_images
+from vqlib.images import Images, load_images
 from vqlib.paths import shown
 from vqlib.rates.codecs import CODECS, available_codecs, codec_points
 from vqlib.rates.linear import STEPS, fit_pca, gaussian_points, pca_points
@@ -68,13 +68,13 @@ def load_references(folder: str | Path, run: Run) -> References:
     if problem := _problem(folder, run.environment):
         path = shown(folder / FILE)
         print(f"{path} {problem}: computing the reference points, which takes minutes")
-        images = load_images(run.config.dataset, run.config.limit)
+        images = load_images(run.config.dataset, run.config.limit, run.config.image_size)
         check_same_images(run, images)
         write_references(folder, images)
     points = read_json(folder / FILE)["points"]
     return References(
         _table(points, run.environment["dataset"]),
-        dict(zip(_drawn(points), _read_sheet(folder / SHEET), strict=True)),
+        dict(zip(_drawn(points), _read_sheet(folder / SHEET, run.config.image_size), strict=True)),
     )
 
 
@@ -121,11 +121,11 @@ def _sheet(rows: list[Tensor]) -> bytes:
     return buffer.getvalue()
 
 
-def _read_sheet(path: Path) -> Tensor:
+def _read_sheet(path: Path, side: int) -> Tensor:
     """Return the rows of a sheet: uint8 (rows, N, 3, 32, 32)."""
     with Image.open(path) as sheet:
         pixels = torch.from_numpy(np.array(sheet))  # (32·rows, 32·N, 3)
-    return pixels.unflatten(0, (-1, SIZE)).unflatten(2, (-1, SIZE)).permute(0, 2, 4, 1, 3)
+    return pixels.unflatten(0, (-1, side)).unflatten(2, (-1, side)).permute(0, 2, 4, 1, 3)
 
 
 def _table(points: list[dict[str, Any]], dataset: str) -> pd.DataFrame:

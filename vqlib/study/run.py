@@ -7,14 +7,21 @@ import subprocess
 import sys
 import time
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
 
 from vqlib.errors import UserError
-from vqlib.images import load_images
 from vqlib.paths import ROOT, shown
-from vqlib.runs import SUMMED, collapse_warning, is_finished, load_run, read_config
+from vqlib.runs import (
+    SUMMED,
+    collapse_warning,
+    is_finished,
+    load_images_of,
+    load_run,
+    read_config,
+)
 from vqlib.study.cluster import EXECUTORS, Slurm, lost_jobs
 from vqlib.study.presets import FULL, Study, load_study
 from vqlib.study.status import watch
@@ -69,7 +76,7 @@ def _prepare(study: Study, retrain: bool) -> list[str]:
     waiting = [f.name for f in study.run_folders if retrain or not is_finished(f)]
     dataset = study.configs[0].dataset
     if waiting:
-        load_images(dataset, limit=1)  # refuses data that cannot be used
+        load_images_of(replace(study.configs[0], limit=1))  # refuses data that cannot be used
         _check_free(study, waiting)
     if retrain:
         for folder in study.run_folders:

@@ -4,6 +4,7 @@ import os
 import socket
 import sys
 import time
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -35,7 +36,7 @@ class Progress:
         self.started = self.shown = time.monotonic()
 
     def __enter__(self) -> Self:
-        self.display = _notebook_line() or _TerminalBar(self.epochs * self.steps_per_epoch)
+        self.display = _display(self.epochs * self.steps_per_epoch, "training…", "trained")
         self._record(0, 0, {}, None)
         return self
 
@@ -107,13 +108,34 @@ def duration(seconds: float) -> str:
     return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02d} min"
 
 
+def counting(counts: Iterable[int], total: int, what: str) -> Iterator[int]:
+    """Yield counts, and show their sum once they have taken a second.
+
+    Args:
+        counts: how many were done, again and again.
+        total: their sum at the end.
+        what: was done, as in `pictures read`.
+    """
+    display: _TerminalBar | _NotebookLine | None = None
+    done, shown = 0, time.monotonic()
+    for count in counts:
+        yield count
+        done += count
+        if time.monotonic() - shown >= EVERY_SECONDS:
+            line = f"{done:,} of {total:,} {what}"
+            display = display or _display(total, line, f"{total:,} {what}")
+            display.show(done, line)
+            shown = time.monotonic()
+    if display is not None:
+        display.close()
+
+
 class _TerminalBar:
     """A tqdm bar, shown if standard error is a terminal."""
 
     def __init__(self, steps: int):
         self.bar = tqdm(
             total=steps,
-            unit="step",
             disable=not sys.stderr.isatty(),
             bar_format="{percentage:3.0f}%|{bar:20}| {desc}",
             leave=False,
@@ -130,23 +152,30 @@ class _TerminalBar:
 class _NotebookLine:
     """A line of output that changes in place."""
 
-    def __init__(self) -> None:
+    def __init__(self, first: str, last: str) -> None:
         from IPython.display import display
 
-        self.handle = display({"text/plain": "training…"}, raw=True, display_id=True)
+        self.last = last
+        self.handle = display({"text/plain": first}, raw=True, display_id=True)
 
     def show(self, done: int, line: str) -> None:
         self.handle.update({"text/plain": line}, raw=True)
 
     def close(self) -> None:
-        self.handle.update({"text/plain": "trained"}, raw=True)
+        self.handle.update({"text/plain": self.last}, raw=True)
 
 
-def _notebook_line() -> _NotebookLine | None:
-    """Return a line to show progress in, or None if this process is no notebook's kernel."""
-    if "ipykernel" not in sys.modules:
-        return None
-    from IPython import get_ipython
+def _display(total: int, first: str, last: str) -> _TerminalBar | _NotebookLine:
+    """Return a line if this process is a notebook's kernel, else a bar.
 
-    shell = get_ipython()
-    return _NotebookLine() if shell is not None and hasattr(shell, "kernel") else None
+    Args:
+        total: steps of the bar.
+        first, last: text of the line at the beginning and at the end.
+    """
+    if "ipykernel" in sys.modules:
+        from IPython import get_ipython
+
+        shell = get_ipython()
+        if shell is not None and hasattr(shell, "kernel"):
+            return _NotebookLine(first, last)
+    return _TerminalBar(total)

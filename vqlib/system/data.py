@@ -1,0 +1,61 @@
+"""Data sets as arrays, and the folder where they are kept."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from vqlib.errors import UserError
+from vqlib.paths import ROOT
+from vqlib.system.files import sole_writer
+
+
+class Arrays(NamedTuple):
+    """A data set in memory.
+
+    Attributes:
+        train, test: uint8 (N, side, side, 3).
+        train_labels, test_labels: the number of each image's class; None if there is none.
+        classes: the names of the classes, in the order of the data set.
+        about: sentences on what the images are and how they were split.
+        n_unreadable: how many pictures were left out because they cannot be read.
+    """
+
+    train: np.ndarray
+    test: np.ndarray
+    train_labels: np.ndarray | None
+    test_labels: np.ndarray | None
+    classes: tuple[str, ...]
+    about: str
+    n_unreadable: int = 0
+
+
+def data_root() -> Path:
+    """Return the folder of data sets: $VQLIB_DATA, which must exist, or data/."""
+    given = os.environ.get("VQLIB_DATA")
+    root = Path(given or ROOT / "data")
+    if given and not root.is_dir():
+        raise UserError(
+            f"VQLIB_DATA is {given!r}, which is not a folder: give the folder that holds the data "
+            "sets, such as cifar-10-batches-py, or one to download them to"
+        )
+    return root.absolute()
+
+
+@contextmanager
+def aside_of(root: Path) -> Iterator[Path]:
+    """Hold an empty folder for downloads in that of the data sets; remove it if all went well."""
+    aside = root / ".download"
+    aside.mkdir(parents=True, exist_ok=True)
+    with sole_writer(aside):
+        for left in aside.iterdir():  # by a download that was interrupted
+            if left.is_dir() and not left.is_symlink():
+                shutil.rmtree(left)
+            elif left.name[0] != ".":  # not the lock
+                left.unlink()
+        yield aside
+    shutil.rmtree(aside, ignore_errors=True)
