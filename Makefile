@@ -7,7 +7,7 @@ ON_ALL_CORES := --numprocesses auto --dist loadfile --no-loadscope-reorder
 .DEFAULT_GOAL := help
 .PHONY: report status test lab docs clean help
 
-report: $(READY)  ## run a study, draw its figures and write its PDF (PRESET=quick, smoke or paper; RETRAIN=1; EXECUTOR=slurm)
+report: $(READY)  ## run a study, draw its figures and write its PDF (PRESET=quick, paper, rate …; RETRAIN=1; EXECUTOR=slurm)
 	@$(BIN)/vqlib study $(PRESET) $(if $(RETRAIN),--retrain) $(if $(KEEP_GOING),--keep-going) $(if $(EXECUTOR),--executor $(EXECUTOR))
 
 status: $(READY)  ## list the runs under way: epoch, losses, time left
@@ -23,7 +23,7 @@ lab: $(READY)  ## open the notebooks in JupyterLab
 
 docs: $(READY)  ## update docs/api.md, and the blocks of numbers in README and docs
 	$(BIN)/python docs/api.py
-	$(BIN)/cog -r README.md docs/speed.md docs/scaling.md
+	$(BIN)/cog -r README.md docs/speed.md docs/scaling.md docs/teaching.md
 
 clean:  ## remove .venv/, and all files in results/, figures/ and report/ that git does not track
 	rm -rf .venv .snakemake .pytest_cache .ruff_cache .mypy_cache *.egg-info

@@ -53,6 +53,7 @@ localrules:  # they take seconds; only training is worth a job on a cluster
     summary,
     compare,
     losses,
+    rates,
     report,
     readme,
 
@@ -138,12 +139,30 @@ rule losses:
         "> {log:q} 2>&1"
 
 
+# It also fills rates.csv and references.json in the folder of the runs, unless they are there. As
+# with the runs, these are not declared: Snakemake would delete them first.
+rule rates:
+    input:
+        ROOT / "notebooks" / "05_equal_rate.ipynb",
+        study.summary,
+    output:
+        "notebooks/05_equal_rate.ipynb",
+        figure_files("figure4_rate_distortion"),
+    params:
+        where=parameters({"results": study.rates, "figures_folder": study.figures}),
+    log:
+        "logs/05_equal_rate.log",
+    shell:
+        VQLIB + " notebook {HOUR} {input[0]:q} {output[0]:q} {params.where} > {log:q} 2>&1"
+
+
 rule report:
     input:
         study.report_notebook,
         ROOT / "report" / "references.bib",
         rules.compare.output,
         rules.losses.output,
+        rules.rates.output if study.rates else [],
     output:
         f"notebooks/{study.report_notebook.name}",
         "notebooks/references.bib",

@@ -9,8 +9,8 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
-from typing import Any, cast
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 import pytest
@@ -27,6 +27,9 @@ from vqlib.models import ImageModel
 from vqlib.paths import ROOT
 from vqlib.study import Study, write_summary
 from vqlib.study.presets import NOTEBOOKS
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 STUDIED = tuple(NOTEBOOKS)  # the models of notebooks and presets
 PARTS = (  # of the project
@@ -49,7 +52,7 @@ SMALL: dict[str, dict[str, int]] = {  # settings with which a model trains in a 
         "latent_channels": 4,
     },
 }
-LONGEST = ("test_smoke.py", "test_cluster.py", "test_browser.py")
+LONGEST = ("test_smoke.py", "test_cluster.py", "test_browser.py", "test_page.py")
 
 MakeConfig = Callable[..., TrainConfig]
 
@@ -123,6 +126,21 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
         yield
+
+
+@pytest.fixture(scope="session")
+def browser() -> "Iterator[Browser]":
+    """Start Chromium or Chrome; skip the test if there is none."""
+    extra = 'the browser tests need: .venv/bin/pip install -e ".[browser]"'
+    playwright = pytest.importorskip("playwright.sync_api", reason=extra)
+    names = ("chromium", "google-chrome", "chromium-browser")
+    chromium = next(filter(None, map(shutil.which, names)), None)
+    if chromium is None:
+        pytest.skip("the browser tests need Chromium or Chrome")
+    with playwright.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        yield browser
+        browser.close()
 
 
 @pytest.fixture(scope="session")
@@ -246,11 +264,16 @@ def summary() -> pd.DataFrame:
 
 
 def invented_run(
-    model: str, batch_size: int, history: pd.DataFrame | None = None, **evaluation: Any
+    model: str,
+    batch_size: int,
+    history: pd.DataFrame | None = None,
+    evaluation: dict[str, Any] | None = None,
+    **settings: Any,
 ) -> Run:
     """Return what tables and findings ask of a run on CIFAR-10, with invented numbers."""
-    config = TrainConfig(model=model, batch_size=batch_size)
-    return cast(Run, SimpleNamespace(config=config, history=history, evaluation=evaluation))
+    run = Run(Path("invented"), TrainConfig(model=model, batch_size=batch_size, **settings))
+    run.__dict__.update(history=history, evaluation=evaluation or {}, environment={})
+    return run
 
 
 @pytest.fixture
@@ -268,7 +291,7 @@ def audited() -> list[Run]:
         ("vqvae", 256): (0.84, 0.961, 1.0, 0.95),
     }
     return [
-        invented_run(*key, ssim_by_protocol=dict(zip(protocols, each, strict=True)))
+        invented_run(*key, evaluation={"ssim_by_protocol": dict(zip(protocols, each, strict=True))})
         for key, each in scores.items()
     ]
 

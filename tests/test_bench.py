@@ -44,7 +44,7 @@ STEM = "some-cpu-r-2-cores-no-gpu"
 def tiny() -> Sizes:
     """Return sizes with which everything is measured in seconds."""
     config = TrainConfig(model="vqvae", batch_size=8, **SMALL["vqvae"])
-    return Sizes("tiny", 2, 16, 12, 6, 8, 16, 1, config)
+    return Sizes("tiny", 2, 16, 12, 6, 8, 16, 1, config, pictures=30)
 
 
 # --- the plain loop --------------------------------------------------------------------------

@@ -5,7 +5,6 @@ This needs the extra `browser` (`.venv/bin/pip install -e ".[browser]"`) and Chr
 
 import os
 import re
-import shutil
 import socket
 import subprocess
 import sys
@@ -27,13 +26,6 @@ from vqlib.paths import ROOT
 playwright = pytest.importorskip(
     "playwright.sync_api", reason='the browser test needs: .venv/bin/pip install -e ".[browser]"'
 )
-CHROMIUM = next(
-    filter(None, map(shutil.which, ("chromium", "google-chrome", "chromium-browser"))), None
-)
-pytestmark = pytest.mark.skipif(
-    CHROMIUM is None, reason="the browser test needs Chromium or Chrome"
-)
-
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 MINUTE = 60_000  # milliseconds
 
@@ -95,14 +87,12 @@ def _wait_for(url: str, seconds: float = 120) -> None:
 
 
 @pytest.fixture(scope="module")
-def page(address: str) -> Iterator["playwright.Page"]:
+def page(browser: "playwright.Browser", address: str) -> Iterator["playwright.Page"]:
     """Return a page of the browser."""
-    with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        page = browser.new_page(viewport={"width": 1400, "height": 1000})
-        page.set_default_timeout(2 * MINUTE)
-        yield page
-        browser.close()
+    page = browser.new_page(viewport={"width": 1400, "height": 1000})
+    page.set_default_timeout(2 * MINUTE)
+    yield page
+    page.close()
 
 
 def _menu(page: "playwright.Page", *entries: str) -> None:

@@ -37,6 +37,10 @@ def test_the_runs_of_the_original_study_have_its_data_and_length(summary: pd.Dat
         assert not is_original_study(pd.concat([summary, summary.assign(**{name: other})]))
 
 
+def test_a_sweep_of_another_setting_is_not_the_original_study(summary: pd.DataFrame) -> None:
+    assert not is_original_study(summary.assign(batch_size=16, beta=[1.0, 0.1, None, None]))
+
+
 def test_every_stated_number_has_a_row_with_ours(summary: pd.DataFrame) -> None:
     table = claims(summary)
     assert len(table) == len(CLAIMED_SSIM) + sum(map(len, CLAIMED_LOSS.values()))
@@ -118,8 +122,8 @@ def test_protocols_are_means_over_batch_sizes_and_the_lowest_of_them(audited: li
 
 def test_a_protocol_counts_a_batch_size_of_more_seeds_once(audited: list[Run]) -> None:
     more = [
-        invented_run("vae", 16, ssim_by_protocol={"flat": 0.90}),
-        invented_run("vqvae", 256, ssim_by_protocol={"flat": 0.951}),
+        invented_run("vae", 16, evaluation={"ssim_by_protocol": {"flat": 0.90}}),
+        invented_run("vqvae", 256, evaluation={"ssim_by_protocol": {"flat": 0.951}}),
     ]
     scores = protocol_scores(audited + more)
     assert scores.loc["flat"].tolist() == pytest.approx([0.815, 0.963, 0.78, 0.956])

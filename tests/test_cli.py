@@ -151,6 +151,36 @@ def test_an_interrupted_training_says_how_to_resume(
     assert "run folder:" in capsys.readouterr().out
 
 
+# --- coding ----------------------------------------------------------------------------------
+
+
+def test_pictures_are_encoded_and_decoded(
+    small_runs: dict[str, Run], picture_folder: Path, tmp_path: Path, capsys: Output
+) -> None:
+    run, file = str(small_runs["vqvae"].folder), str(tmp_path / "file.vqlb")
+    main(["encode", run, str(picture_folder), "-o", file])
+    printed = capsys.readouterr().out
+    figures = json.loads(printed[printed.index("{") : printed.rindex("}") + 1])
+    assert figures["images"] == 50
+    assert figures["file_bytes"] == Path(file).stat().st_size
+    assert f"written: {file}" in printed
+    main(["decode", run, file, "-o", str(tmp_path / "out")])
+    assert f"50 PNG files in {tmp_path / 'out'}" in capsys.readouterr().out
+    assert len(list(tmp_path.rglob("*.png"))) == 50
+
+
+@pytest.mark.faults
+def test_what_cannot_be_coded_ends_in_one_line(
+    fails: Fails, finished: Path, small_runs: dict[str, Run], tmp_path: Path
+) -> None:
+    coder, foreign, out = small_runs["vqvae"].folder, tmp_path / "foreign", tmp_path / "out"
+    foreign.write_bytes(b"GIF89a")
+    assert "has no codes" in fails("encode", finished, "-o", out)
+    assert f"{foreign} cannot be read" in fails("encode", coder, foreign, "-o", out)
+    assert f"{foreign} is no file" in fails("decode", coder, foreign, "-o", out)
+    assert "cannot be written" in fails("decode", coder, foreign, "-o", foreign / "out")
+
+
 # --- what is wrong -------------------------------------------------------------------------
 
 
@@ -172,6 +202,11 @@ def test_an_interrupted_training_says_how_to_resume(
         (["retrain"], ["retrain"]),
         ([], ["COMMAND"]),
         (["evaluate"], ["run"]),
+        (["encode", "run", "picture.png"], ["-o"]),
+        (["decode", "run", "-o", "folder"], ["file"]),
+        (["explorer", "-o", "page.html"], ["run"]),
+        (["explorer", "nowhere", "-o", "page.html"], ["nowhere is not a finished run"]),
+        (["explorer", "nowhere"], ["--output"]),
     ],
 )
 def test_an_unknown_choice_ends_in_one_line(

@@ -1,16 +1,28 @@
 """What a training run may be, and what its folder is called."""
 
 import json
+import math
 from dataclasses import FrozenInstanceError, dataclass, fields
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from conftest import examples, outcome, refusal
 from hypothesis import given
 from hypothesis import strategies as st
 
 from vqlib import TrainConfig
-from vqlib.config import MAX_SEED, setting, typed
+from vqlib.config import (
+    MAX_SEED,
+    described,
+    setting,
+    settings_of,
+    swept,
+    title_of,
+    typed,
+    varied,
+    written,
+)
 from vqlib.models import MODELS, settings
 
 FIELDS = {field.name: field for field in fields(TrainConfig)}
@@ -299,3 +311,53 @@ def test_any_parameter_takes_its_type_or_is_refused(value: object, kind: type) -
         return
     assert isinstance(taken, kind)
     assert typed("size", str(taken), kind) == taken
+
+
+# --- what varies ---------------------------------------------------------------------------
+
+
+def runs(*rows: tuple[object, ...], columns: str = "model batch_size beta") -> pd.DataFrame:
+    return pd.DataFrame(list(rows), columns=columns.split())
+
+
+def test_what_varies_is_each_setting_with_several_values_among_the_models_that_have_it() -> None:
+    same = runs(("vae", 16, 1.0), ("vae", 16, 1.0), ("vqvae", 16, None))
+    assert varied(same.assign(seed=[0, 1, 2])) == ["batch_size"]  # to have a name for them
+    assert varied(same.assign(beta=[1.0, 0.1, None])) == ["beta"]
+    assert varied(same.assign(batch_size=[16, 16, 32], beta=[1.0, 0.1, None])) == [
+        *("batch_size", "beta")
+    ]
+
+
+def test_figures_are_drawn_by_the_setting_of_which_a_model_has_most_values() -> None:
+    codes = runs(
+        *(("vqvae", 16, 8, 40), ("vqvae", 64, 8, 40), ("vqvae", 512, 8, 40)),
+        *(("vqvae", 512, 4, 40), ("vqvae", 512, 16, 20)),
+        columns="model num_embeddings grid epochs",
+    ).assign(batch_size=64)
+    assert swept(codes) == ["num_embeddings"]
+    both = pd.concat([codes, runs(("vae", 40, 1.0), ("vae", 40, 0.1), columns="model epochs beta")])
+    assert swept(both) == ["beta", "num_embeddings"]
+    assert swept(codes[:1]) == ["batch_size"]
+
+
+def test_of_two_settings_with_as_many_values_the_model_s_own_number_is_drawn() -> None:
+    columns = "model batch_size beta observation"
+    grid = runs(("vae", 16, 1.0, "fixed"), ("vae", 64, 0.1, "calibrated"), columns=columns)
+    assert swept(grid) == ["beta"]
+
+
+def test_a_setting_has_a_name_and_its_value_is_written_in_few_digits() -> None:
+    assert title_of("batch_size") == "batch size"
+    assert title_of("num_embeddings") == "codebook size"
+    assert described(["batch_size"], 16) == "batch size 16"
+    assert described(["grid", "beta"], (8.0, 1e-3)) == "grid 8, beta 0.001"
+    assert [written(value) for value in (512.0, 5e-4, "normal", (8, 5), math.nan, None)] == [
+        *("512", "0.0005", "normal", "8x5", "–", "–")
+    ]
+
+
+def test_the_settings_of_a_model_are_its_own_and_those_of_all() -> None:
+    own = set(settings_of("vae"))
+    assert {"batch_size", "epochs", "limit", "beta", "latent_dim"} <= own
+    assert not {"model", "grid", "decay"} & own

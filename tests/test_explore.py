@@ -1,6 +1,8 @@
 """Looks into trained models show what the models do."""
 
 import inspect
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,9 +11,10 @@ from conftest import drawing
 from matplotlib.axes import Axes
 from torch import Tensor
 
-from vqlib import VQVAE, Run, VectorQuantizer, explore, ssim
-from vqlib.figures import Picture
+from vqlib import VQVAE, Run, VectorQuantizer, explore, load_run, ssim
+from vqlib.figures import Picture, code_colours
 from vqlib.models import MODELS, kl_to_prior
+from vqlib.runs import WEIGHTS
 
 Runs = dict[str, Run]
 
@@ -68,6 +71,17 @@ def test_a_painted_code_is_a_map_of_nothing_else(small_runs: Runs) -> None:
     assert torch.allclose(painted[7], alone[0], atol=1e-6)
 
 
+@pytest.mark.parametrize("grid", [4, 16])
+def test_codes_of_any_grid_are_painted_and_drawn(grid: int) -> None:
+    model = VQVAE(16, 8, 1, 32, 8, grid=grid).eval()
+    assert explore.painted_codes(model).shape == (32, 3, 32, 32)
+    codes = torch.arange(grid**2).view(1, grid, grid) % 32
+    colours = code_colours(codes, 32)[0]
+    side = 32 // grid
+    assert colours.shape == (3, 32, 32)
+    assert torch.equal(colours[:, :side, :side], colours[:, :1, :1].expand(3, side, side))
+
+
 def test_the_projection_is_the_principal_components(small_runs: Runs) -> None:
     model = small_runs["vqvae"].model
     figure = explore.codebook_projection(model)
@@ -118,6 +132,16 @@ def test_a_comparison_shows_the_sheet_s_pictures_and_their_ssim(small_runs: Runs
         assert f"{title}, {score}" in figure.alt
         has_codes = run.model.num_codes > 0
         assert (f"{title}\ncodes" in by_title) == has_codes
+
+
+def test_a_run_without_weights_is_compared_without_its_codes(
+    small_runs: Runs, tmp_path: Path
+) -> None:
+    run = load_run(shutil.copytree(small_runs["vqvae"].folder, tmp_path / "run"))
+    (run.folder / WEIGHTS).unlink()
+    titles = [axis.get_title() for axis in explore.compare({"vqvae": run}, image=0).axes]
+    assert "VQ-VAE\nabsolute error" in titles
+    assert "VQ-VAE\ncodes" not in titles
 
 
 def test_the_explorer_s_slider_reaches_every_picture_of_the_sheet(small_runs: Runs) -> None:

@@ -1,5 +1,6 @@
 """Figures show the numbers that they were given, and say them in their alt text."""
 
+import math
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -108,7 +109,7 @@ def drawn(
     images = torch.zeros(2, 3, 32, 32)
     return {
         "image_grid": figures.image_grid({"first": images, "second": images}),
-        "metric_by_batch_size": figures.metric_by_batch_size(summary),
+        "metric_by": figures.metric_by(summary),
         "loss_curves": figures.loss_curves(histories),
         "codebook_curves": figures.codebook_curves(histories, 100),
         "train_against_test": figures.train_against_test(histories),
@@ -120,7 +121,7 @@ def drawn(
 
 ALT: dict[str, tuple[str, ...]] = {  # numbers and names that the alt text must hold
     "image_grid": ("2 rows of 2", "first, second"),
-    "metric_by_batch_size": ("SSIM", "16 to 64", "VAE: 0.3800 to 0.4000", "0.8300 to 0.8500"),
+    "metric_by": ("SSIM", "16 to 64", "VAE: 0.3800 to 0.4000", "0.8300 to 0.8500"),
     "loss_curves": ("epochs", "batch size 16, 0.0625 to 0.0208", "64, 0.00781 to 0.0026"),
     "codebook_curves": ("48 to 192", "3 of 100 codes"),
     "train_against_test": ("Batch size 16 ends at 0.010", "0.012", "Batch size 64", "0.003"),
@@ -174,20 +175,20 @@ def test_models_differ_in_marker_as_well_as_colour() -> None:
 
 
 def test_a_metric_is_drawn_as_mean_over_seeds_at_each_batch_size(summary: pd.DataFrame) -> None:
-    drawn = lines(figures.metric_by_batch_size(summary))
+    drawn = lines(figures.metric_by(summary))
     assert np.allclose(drawn["VQ-VAE"], [(16, 0.85), (64, 0.83)])
     assert np.allclose(drawn["VAE"], [(16, 0.40), (64, 0.38)])
 
 
 def test_every_seed_is_a_point(summary: pd.DataFrame) -> None:
-    closer = figures.metric_by_batch_size(summary).axes[1:]
+    closer = figures.metric_by(summary).axes[1:]
     points = np.concatenate([axis.lines[1].get_xydata() for axis in closer])
     expected = sorted(zip(summary.batch_size, summary.test_ssim, strict=True))
     assert sorted(map(tuple, points)) == expected
 
 
 def test_claims_are_drawn_at_their_values(summary: pd.DataFrame) -> None:
-    axis = figures.metric_by_batch_size(summary, claims={"vae": 0.78, "vqvae": 0.96}).axes[0]
+    axis = figures.metric_by(summary, claims={"vae": 0.78, "vqvae": 0.96}).axes[0]
     dotted = {line.get_ydata()[0] for line in axis.lines if line.get_ls() == ":"}
     assert dotted == {0.78, 0.96}
 
@@ -196,13 +197,87 @@ def test_a_further_model_has_a_line_a_panel_and_a_place_in_the_alt_text(
     summary: pd.DataFrame, autoencoder: str
 ) -> None:
     third = summary[summary.model == "vae"].assign(model=autoencoder, test_ssim=[0.5, 0.6])
-    figure = figures.metric_by_batch_size(pd.concat([summary, third]))
+    figure = figures.metric_by(pd.concat([summary, third]))
     title = MODELS[autoencoder].title
     assert np.allclose(lines(figure)[title], [(16, 0.5), (64, 0.6)])
     assert len(figure.axes) == 1 + 3
     assert f"{title}: 0.5000 to 0.6000" in figure.alt
     colours = {line.get_color() for line in figure.axes[0].lines}
     assert len(colours) == 3
+
+
+@pytest.fixture
+def sweep() -> pd.DataFrame:
+    """Return the summary of a sweep: codes of a VQ-VAE, beta of a spatial VAE, and one VAE."""
+    rows = [
+        *(("vqvae", 16, 8, math.nan, 0.70), ("vqvae", 64, 8, math.nan, 0.75)),
+        *(("vqvae", 512, 8, math.nan, 0.80), ("vqvae", 512, 4, math.nan, 0.60)),
+        *(("svae", math.nan, 8, 0.1, 0.72), ("svae", math.nan, 8, 0.2, 0.71)),
+        ("vae", math.nan, math.nan, 1.0, 0.40),
+    ]
+    columns = ["model", "num_embeddings", "grid", "beta", "test_ssim"]
+    return pd.DataFrame(rows, columns=columns).assign(batch_size=128, seed=0)
+
+
+def test_runs_that_differ_in_another_setting_too_are_lines_of_their_own(
+    sweep: pd.DataFrame,
+) -> None:
+    figure = figures.metric_by(sweep, "num_embeddings")
+    drawn = lines(figure)
+    assert drawn["VQ-VAE, grid 8"] == [[16, 0.70], [64, 0.75], [512, 0.80]]
+    assert drawn["VQ-VAE, grid 4"] == [[512, 0.60]]
+    assert figure.axes[0].get_xlabel() == "codebook size"
+    assert all(fact in figure.alt for fact in ("codebook sizes 16 to 512", "0.6000 to 0.8000"))
+
+
+def test_a_model_without_the_setting_is_a_level_line_if_it_has_one_configuration(
+    sweep: pd.DataFrame,
+) -> None:
+    drawn = lines(figures.metric_by(sweep, "num_embeddings"))
+    assert {y for _, y in drawn["VAE"]} == {0.40}
+    assert not [label for label in drawn if label.startswith("Spatial VAE")]  # which differ
+
+
+def test_several_settings_are_drawn_one_below_the_other(sweep: pd.DataFrame) -> None:
+    figure = figures.metric_by(sweep, ["beta", "num_embeddings"])
+    assert [axis.get_xlabel() for axis in figure.axes] == 3 * ["beta"] + 2 * ["codebook size"]
+    assert figure.alt.index("betas 0.1 to 1") < figure.alt.index("codebook sizes 16 to 512")
+
+
+@pytest.mark.parametrize(
+    ("values", "scale", "ticks"),
+    [
+        ([16, 64, 256], "log", ["16", "64", "256"]),
+        ([8, 16, 64], "linear", ["8", "16", "64"]),
+        ([0, 0.25, 4], "linear", ["0", "0.25", "4"]),
+        ([1e-4, 5e-4, 1e-2], "log", ["0.0001", "0.0005", "0.01"]),
+    ],
+)
+def test_the_axis_of_a_wide_range_is_logarithmic_and_has_a_tick_at_each_value(
+    values: list[float], scale: str, ticks: list[str]
+) -> None:
+    table = pd.DataFrame({"model": "vae", "beta": values, "test_ssim": 0.5})
+    axis = figures.metric_by(table, "beta").axes[0]
+    assert axis.get_xscale() == scale
+    assert [tick.get_text() for tick in axis.get_xticklabels()] == ticks
+
+
+def test_a_setting_of_words_is_points_without_a_line() -> None:
+    table = pd.DataFrame(
+        {"model": "vqvae", "codebook_init": ["normal", "uniform"], "test_ssim": [0.8, 0.7]}
+    )
+    figure = figures.metric_by(table, "codebook_init")
+    (line,) = figure.axes[0].lines
+    assert line.get_linestyle() == "None"
+    assert [tick.get_text() for tick in figure.axes[0].get_xticklabels()] == ["normal", "uniform"]
+    assert "initial codebooks normal to uniform" in figure.alt
+
+
+@pytest.mark.faults
+def test_a_setting_that_is_the_same_in_all_runs_is_refused_with_those_that_differ(
+    sweep: pd.DataFrame,
+) -> None:
+    refusal(lambda: figures.metric_by(sweep, "decay"), "'decay'", "beta, grid, num_embeddings")
 
 
 @pytest.mark.parametrize("x", ["epoch", "steps"])
@@ -232,6 +307,27 @@ def test_a_loss_axis_is_labelled_even_if_the_loss_hardly_moves(histories: Histor
     axis = figure.axes[0]
     low, high = axis.get_ylim()
     assert sum(low <= tick <= high for tick in axis.get_yticks()) >= 3
+
+
+def test_curves_are_named_by_all_settings_in_which_they_differ(histories: Histories) -> None:
+    by = ["grid", "num_embeddings"]
+    pairs = {(4, 512): histories[16], (8, 16): histories[64]}
+    for figure in (
+        figures.loss_curves(pairs, by=by),
+        figures.codebook_curves(pairs, {(4, 512): 512, (8, 16): 100}, by),
+    ):
+        assert set(lines(figure)) == {"4, 512", "8, 16"}
+        assert figure.legends[0].get_title().get_text() == "grid,\ncodebook size"
+    assert "of 100 to 512 codes" in figure.alt
+    panels = figures.train_against_test(pairs, by)
+    assert panels.axes[1].get_title() == "grid 8\ncodebook size 16"
+    assert "Grid 8, codebook size 16 ends at" in panels.alt
+
+
+def test_many_histories_are_panels_in_several_rows(histories: Histories) -> None:
+    many = dict.fromkeys(range(1, 8), histories[16])
+    titles = [axis.get_title() for axis in figures.train_against_test(many).axes]
+    assert titles == [f"batch size {size}" for size in many]
 
 
 def test_train_against_test_has_a_panel_a_batch_size(histories: Histories) -> None:
@@ -293,7 +389,7 @@ def test_code_maps_give_each_code_one_colour() -> None:
 def test_a_saved_figure_is_png_pdf_and_svg_with_its_alt_text(
     tmp_path: Path, summary: pd.DataFrame
 ) -> None:
-    figure, folder = figures.metric_by_batch_size(summary), tmp_path / "new"
+    figure, folder = figures.metric_by(summary), tmp_path / "new"
     figures.save_figure(figure, folder, "figure")
     assert figures.alt_text(folder / "figure") == figure.alt
     assert PdfReader(folder / "figure.pdf").metadata.subject == figure.alt
@@ -302,7 +398,7 @@ def test_a_saved_figure_is_png_pdf_and_svg_with_its_alt_text(
 
 def test_a_figure_saved_twice_makes_the_same_files(tmp_path: Path, summary: pd.DataFrame) -> None:
     for folder in ("one", "two"):
-        figures.save_figure(figures.metric_by_batch_size(summary), tmp_path / folder, "figure")
+        figures.save_figure(figures.metric_by(summary), tmp_path / folder, "figure")
     for path in (tmp_path / "one").iterdir():
         assert path.read_bytes() == (tmp_path / "two" / path.name).read_bytes()
 
@@ -311,7 +407,7 @@ def test_an_empty_folder_saves_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, summary: pd.DataFrame
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    figures.save_figure(figures.metric_by_batch_size(summary), "", "figure")
+    figures.save_figure(figures.metric_by(summary), "", "figure")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -319,7 +415,7 @@ def test_an_empty_folder_saves_nothing(
 def test_a_figure_that_cannot_be_stored_leaves_the_one_before(
     summary: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    figures.save_figure(figures.metric_by_batch_size(summary), tmp_path, "figure")
+    figures.save_figure(figures.metric_by(summary), tmp_path, "figure")
     before = {path: path.read_bytes() for path in tmp_path.iterdir()}
 
     def full(_descriptor: int) -> None:
@@ -327,7 +423,7 @@ def test_a_figure_that_cannot_be_stored_leaves_the_one_before(
 
     monkeypatch.setattr(os, "fsync", full)
     summary["test_ssim"] /= 2
-    changed = figures.metric_by_batch_size(summary)
+    changed = figures.metric_by(summary)
     facts = (tmp_path / "figure.png", "cannot be written", "No space left on device")
     refusal(lambda: figures.save_figure(changed, tmp_path, "figure"), *facts)
     assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before

@@ -12,6 +12,7 @@ from conftest import invented_run
 from vqlib import Run
 from vqlib.report.findings import (
     Findings,
+    codebook_sizes,
     equal_steps_table,
     load_findings,
     longer_run,
@@ -106,10 +107,10 @@ def test_runs_of_fewer_than_ten_epochs_have_no_early_fall(histories: Histories) 
 
 def test_the_codebook_is_that_of_the_stored_weights_as_mean_over_seeds() -> None:
     runs = [
-        invented_run("vqvae", 16, codes_used=512, perplexity=300.0),
-        invented_run("vqvae", 16, codes_used=508, perplexity=340.0),
-        invented_run("vqvae", 64, codes_used=512, perplexity=250.0),
-        invented_run("vae", 64, codes_used=None, perplexity=None),
+        invented_run("vqvae", 16, evaluation={"codes_used": 512, "perplexity": 300.0}),
+        invented_run("vqvae", 16, evaluation={"codes_used": 508, "perplexity": 340.0}),
+        invented_run("vqvae", 64, evaluation={"codes_used": 512, "perplexity": 250.0}),
+        invented_run("vae", 64, evaluation={"codes_used": None, "perplexity": None}),
     ]
     codebook = Findings(pd.DataFrame(), runs).codebook
     assert codebook.loc[16].to_dict() == {"codes_used": 510, "perplexity": 320}
@@ -144,6 +145,40 @@ def test_findings_are_loaded_from_a_folder_of_runs(
         found.histories[32][["loss", "test_nmse"]],
         small_runs["vqvae"].history[["loss", "test_nmse"]],
     )
+
+
+# --- sweeps --------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def sweep(histories: Histories) -> list[Run]:
+    """Return VQ-VAEs that differ in codes and grid, one of them with two seeds, and a VAE."""
+    long, short = histories[16], histories[64]
+    return [
+        invented_run("vqvae", 16, long, num_embeddings=64),
+        invented_run("vqvae", 16, long, num_embeddings=64, seed=1),
+        invented_run("vqvae", 16, short, grid=4),
+        invented_run("vae", 16, short),
+    ]
+
+
+def test_findings_of_a_sweep_are_by_the_settings_that_vary(sweep: list[Run]) -> None:
+    settings = pd.DataFrame([run.settings | {"model": run.config.model} for run in sweep])
+    found = Findings(settings.assign(test_ssim=[0.7, 0.8, 0.6, 0.4], test_nmse=0.1), sweep)
+    assert found.varied("vqvae") == ["grid", "num_embeddings"]
+    assert found.ssim["vqvae"].to_dict() == pytest.approx({(4, 512): 0.6, (8, 64): 0.75})
+    assert found.ssim["vae"].to_dict() == {16: 0.4}
+    assert found.largest == {"vae": 16, "vqvae": (8, 64)}
+    assert found.shown == {"vae": sweep[3], "vqvae": sweep[0]}
+    assert list(found.histories) == [(4, 512), (8, 64)]
+    assert found.equal_steps.index.names == ["grid", "num_embeddings"]
+    assert found.equal_steps.loc[(8, 64), "final_steps"] == 1200
+
+
+def test_codebook_sizes_are_those_of_the_runs(small_runs: dict[str, Run]) -> None:
+    runs = list(small_runs.values())
+    assert codebook_sizes(runs, "vqvae") == {32: 32}
+    assert codebook_sizes(runs, "vae") == {32: 0}
 
 
 # --- histories of seeds --------------------------------------------------------------------

@@ -11,7 +11,7 @@ from jupyter_client.kernelspec import NoSuchKernel
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from vqlib.cli import main
-from vqlib.documents.notebook import export_pdf, parameter_names, run_notebook
+from vqlib.documents.notebook import export_pdf, keywords, parameter_names, run_notebook
 from vqlib.paths import ROOT
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -102,6 +102,18 @@ def test_a_notebook_without_parameters_cell_is_refused(tmp_path: Path) -> None:
 def test_training_notebooks_know_the_parameters_of_a_run(name: str) -> None:
     names = parameter_names(ROOT / "notebooks" / f"{name}.ipynb")
     assert {"dataset", "batch_size", "epochs", "learning_rate", "seed", "limit"} <= set(names)
+
+
+def test_the_arguments_that_a_notebook_gives_to_a_function_are_known(
+    notebook: WriteNotebook,
+) -> None:
+    source = notebook("%matplotlib inline\nshow(name=1)", "show(size=size,\n     rate=rate)")
+    assert keywords(source, "show") == {"size", "rate"}
+    assert keywords(source, "fit") is None
+
+
+def test_arguments_in_a_dictionary_cannot_be_known(notebook: WriteNotebook) -> None:
+    assert keywords(notebook("show(size=1, **others)"), "show") is None
 
 
 # --- what runs, and what does not ----------------------------------------------------------

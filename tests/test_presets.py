@@ -8,8 +8,10 @@ import nbformat
 import pytest
 from conftest import STUDIED, refusal
 
+from vqlib import TrainConfig
+from vqlib.models import MODELS
 from vqlib.paths import ROOT
-from vqlib.study import Study, load_study
+from vqlib.study import Study, load_study, sweep
 from vqlib.study.presets import NOTEBOOKS
 
 GOOD = f"""\
@@ -143,12 +145,108 @@ def test_a_setting_of_two_models_goes_to_both(load: Load, autoencoder: str) -> N
     assert {(c.model, c.latent_dim) for c in configs} == {("vae", 8), ("vqvae", 128), ("ae", 8)}
 
 
+# --- sweeps --------------------------------------------------------------------------------
+
+SWEEP = """\
+dataset: photos
+batch_size: 128
+epochs: 3
+vae: {beta: [1, 0.1]}
+vqvae: {num_embeddings: [16, 512], epochs: 2, seeds: [0, 1]}
+also:
+  - {model: vqvae, grid: 4}
+  - {model: vqvae, num_embeddings: 16, seed: [2, 3]}
+  - {model: vae, beta: 0.5, learning_rate: 1e-3}
+"""
+
+
+def test_models_have_lists_and_values_of_their_own(load: Load) -> None:
+    assert load(SWEEP).run_names[:6] == [
+        "vae-photos-b128-e3-s0",
+        "vae-photos-b128-e3-s0-beta0.1",
+        "vqvae-photos-b128-e2-s0-num_embeddings16",
+        "vqvae-photos-b128-e2-s1-num_embeddings16",
+        "vqvae-photos-b128-e2-s0",
+        "vqvae-photos-b128-e2-s1",
+    ]
+
+
+def test_an_also_run_has_the_preset_s_values_and_the_default_of_what_varies(load: Load) -> None:
+    text = SWEEP.replace(", seeds: [0, 1]", "")
+    assert load(text).run_names[4:] == [
+        "vqvae-photos-b128-e2-s0-grid4",
+        "vqvae-photos-b128-e2-s2-num_embeddings16",
+        "vqvae-photos-b128-e2-s3-num_embeddings16",
+        "vae-photos-b128-e3-s0-learning_rate0.001-beta0.5",
+    ]
+
+
+def test_a_list_of_all_models_goes_to_those_that_have_the_setting(load: Load) -> None:
+    configs = load(GOOD + "beta: [1, 0.1]\n").configs
+    betas = [(c.model, c.beta) for c in configs if c.batch_size == 16 and c.seed == 0]
+    assert betas == [("vae", 1.0), ("vae", 0.1), ("vqvae", 1.0)]
+
+
+def test_a_model_s_own_value_replaces_the_one_for_all(load: Load) -> None:
+    configs = load(GOOD + "vqvae: {epochs: 2, batch_sizes: 32}\n").configs
+    assert {(c.model, c.batch_size, c.epochs) for c in configs} == {
+        *(("vae", 16, 3), ("vae", 64, 3), ("vqvae", 32, 2)),
+    }
+
+
+@pytest.mark.parametrize("lines", ["batch_size: 32\nseed: [1]\n", "batch_sizes: 32\nseeds: 1\n"])
+def test_plural_names_mean_the_same_and_a_single_value_is_a_list_of_one(
+    load: Load, lines: str
+) -> None:
+    assert load("dataset: photos\nmodel: vae\nepochs: 2\n" + lines).run_names == [
+        "vae-photos-b32-e2-s1"
+    ]
+
+
+def test_what_a_preset_does_not_give_has_its_default(load: Load) -> None:
+    assert load("dataset: photos\nmodels: [vae]\n").configs == [
+        TrainConfig(model="vae", dataset="photos")
+    ]
+
+
+def test_a_setting_that_is_a_list_has_one_value_unless_its_items_are_lists(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(sweep, "LISTS", {"levels"})
+    assert sweep._several("levels", [8, 5, 5]) == [[8, 5, 5]]
+    assert sweep._several("levels", "8,5,5") == ["8,5,5"]
+    assert sweep._several("levels", [[8, 5, 5], [8, 8]]) == [[8, 5, 5], [8, 8]]
+
+
+def test_the_rate_preset_varies_the_rate_of_three_models() -> None:
+    rate = load_study("rate", dataset="photos")
+    assert {c.model for c in rate.configs} == set(MODELS)
+    assert {(c.batch_size, c.limit) for c in rate.configs} == {(128, None)}
+    assert {c.num_embeddings for c in rate.configs} == {16, 64, 512, 4096}
+
+
+def test_rates_are_compared_if_a_model_has_several(load: Load) -> None:
+    several = load("model: vqvae\nnum_embeddings: [16, 32]\n")
+    assert several.rates == several.folder
+    assert load("models: [vae, vqvae]\nbatch_sizes: [16, 32]\n").rates is None
+    assert load_study("paper").rates == ROOT / "results" / "rate"
+
+
+PRESETS = sorted(path.stem for path in (ROOT / "presets").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_every_preset_can_be_run(preset: str) -> None:
+    study = load_study(preset, dataset="photos")
+    assert all(study.notebook(c) is None or study.notebook(c).is_file() for c in study.configs)
+
+
 # --- what it may not say -------------------------------------------------------------------
 
 
 @pytest.mark.faults
 def test_an_unknown_preset_names_those_there_are() -> None:
-    assert refusal(lambda: load_study("papr")).endswith("paper, quick, smoke")
+    refusal(lambda: load_study("papr"), "'papr'", *PRESETS)
 
 
 @pytest.mark.faults
@@ -169,21 +267,37 @@ def test_a_preset_is_a_file_in_presets_by_its_name(load: Load, tmp_path: Path, n
         (GOOD.replace(", ".join(STUDIED), "vqvae") + "beta: 2\n", ("'beta'",)),
         (GOOD.replace("epochs: 3", "epochs: 0"), ("epochs", "above 0", "got 0")),
         (GOOD.replace("[16, 64]", "[16, -1]"), ("batch_size", "above 0", "got -1")),
-        (GOOD.replace("[16, 64]", "16"), ("batch_sizes", "list")),
+        (GOOD.replace("[16, 64]", "many"), ("batch_size", "whole number", "'many'")),
         (GOOD.replace(", ".join(STUDIED), "gan"), ("'gan'", *STUDIED)),
         (GOOD.replace(", ".join(STUDIED), "[vae]"), ("model", "text")),
-        (GOOD.replace("seeds: [0, 1]", "seeds: []"), ("seeds", "list")),
+        (GOOD.replace("seeds: [0, 1]", "seeds: []"), ("seed", "empty list")),
         (GOOD + "learning_rate: fast\n", ("learning_rate", "number", "'fast'")),
         (GOOD.replace("photos", "3"), ("dataset", "text", "3")),
-        (GOOD + "batch_size: 3\n", ("batch_size", "batch_sizes")),
-        (GOOD + "seed: 3\n", ("seed", "seeds")),
-        (GOOD + "model: vae\n", ("model", "models")),
+        (GOOD + "batch_size: 3\n", ("batch_size and batch_sizes", "one of them")),
+        (GOOD + "seed: 3\n", ("seed and seeds", "one of them")),
+        (GOOD + "model: vae\n", ("model and models", "one of them")),
+        (GOOD + "vae: {seed: 3, seeds: 3}\n", ("seed and seeds", "one of them")),
         (GOOD.replace("[16, 64]", "[16, 16]"), ("vae-photos-b16-e3-s0", "2 times")),
         (GOOD.replace("[16, 64]", "[16, 16.0]"), ("vae-photos-b16-e3-s0", "2 times")),
         (GOOD + "also: 1\n", ("also", "list")),
-        (GOOD + "also: [{model: vae, seed: 2}]\n", ("also", "list")),
+        (GOOD + "also: [{seed: 2}]\n", ("also", "model")),
+        (GOOD + "also: [{model: vae, seed: 2, size: 1}]\n", ("also: vae", "'size'", "beta")),
+        (GOOD + "also: [{model: vae, seed: 2, limit: 9}]\n", ("also: vae", "limit", "all runs")),
+        (
+            GOOD.replace("[16, 64]", "[16, 32]") + "also: [{model: vae, seed: 2}]\n",
+            ("also", "vae", "batch_size", "64"),
+        ),
         (GOOD + ALSO.format(0, 2), ("batch_size", "above 0")),
         (GOOD + ALSO.format(16, 1), ("vae-photos-b16-e3-s1", "2 times")),
+        ("dataset: photos\n", ("model", "models: [vae, vqvae]")),
+        (GOOD + "vae: 3\n", ("vae", "settings", "3")),
+        (GOOD + "vae: {dataset: photos}\n", ("vae", "dataset", "all runs")),
+        (GOOD + "vae: {num_embeddings: 3}\n", ("vae", "'num_embeddings'", "latent_dim")),
+        (GOOD + "vqvae: {grid: 5}\n", ("grid", "5", "4, 8, 16")),
+        (GOOD + "vqvae: {decay: []}\n", ("decay", "empty list")),
+        (GOOD + "svae: {grid: 4}\n", ("svae", "models")),
+        (GOOD + "gan: {beta: 1}\n", ("'gan'", "svae")),
+        (GOOD.replace("photos", "[photos]"), ("dataset", "text")),
         ("models: [vae", ("YAML",)),
         (b"\xff\xfe\x00", ("YAML",)),
         ("- vae", ("epochs",)),
@@ -196,10 +310,10 @@ def test_a_bad_preset_is_refused_by_name(
     assert all(fact in message for fact in ("mine.yaml", *facts)), message
 
 
-def change_parameters(notebook: Path, old: str, new: str) -> None:
+def change_cell(notebook: Path, old: str, new: str) -> None:
+    """Replace text in the first cell that has it."""
     content = nbformat.read(notebook, as_version=4)
-    cell = next(c for c in content.cells if "parameters" in c.metadata.get("tags", []))
-    assert old in cell.source
+    cell = next(cell for cell in content.cells if old in cell.source)
     cell.source = cell.source.replace(old, new)
     nbformat.write(content, notebook)
 
@@ -212,14 +326,15 @@ def change_parameters(notebook: Path, old: str, new: str) -> None:
         ("epochs: int = 40", "", "", ("epochs", "3")),
         ("limit: int = None", "limit: int = 500", "", ("limit", "None")),
         ("epochs: int", "epochs: bool", "", ("epochs", "3")),
+        ("    decay=decay,\n", "", "decay: [0.9, 0.99]\n", ("decay", "0.9", "TrainConfig")),
     ],
-    ids=["setting", "epochs", "limit left in it", "other type"],
+    ids=["setting", "epochs", "limit left in it", "other type", "not passed on"],
 )
 def test_a_notebook_that_cannot_train_what_the_preset_asks_for_is_refused(
     load: Load, tmp_path: Path, old: str, new: str, more: str, facts: tuple[str, ...]
 ) -> None:
     notebook = NOTEBOOKS["vqvae"]
-    change_parameters(tmp_path / "notebooks" / notebook, old, new)
+    change_cell(tmp_path / "notebooks" / notebook, old, new)
     message = refusal(lambda: load(GOOD + more))
     assert all(fact in message for fact in ("mine.yaml", notebook, *facts)), message
 
@@ -227,12 +342,13 @@ def test_a_notebook_that_cannot_train_what_the_preset_asks_for_is_refused(
 def test_a_parameter_that_the_notebook_lacks_may_have_its_default(
     load: Load, tmp_path: Path
 ) -> None:
-    change_parameters(tmp_path / "notebooks" / NOTEBOOKS["vqvae"], "decay: float = 0.99", "")
+    change_cell(tmp_path / "notebooks" / NOTEBOOKS["vqvae"], "decay: float = 0.99", "")
+    change_cell(tmp_path / "notebooks" / NOTEBOOKS["vqvae"], "    decay=decay,\n", "")
     assert len(load(GOOD + "decay: 0.99\n").configs) == 8
     assert "decay" in refusal(lambda: load(GOOD + "decay: 0.5\n"))
 
 
 def test_values_saved_in_a_notebook_do_not_leak_into_a_study(load: Load, tmp_path: Path) -> None:
-    change_parameters(tmp_path / "notebooks" / NOTEBOOKS["vae"], "beta: float = 1.0", "beta = 0.2")
+    change_cell(tmp_path / "notebooks" / NOTEBOOKS["vae"], "beta: float = 1.0", "beta = 0.2")
     mine = load(GOOD)
     assert mine.arguments(mine.configs[0])["beta"] == 1.0

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from conftest import MakeConfig, examples, refusal
+from conftest import MakeConfig, examples, invented_run, refusal
 from faults import change_json, reseal
 from hypothesis import given
 from hypothesis import strategies as st
@@ -25,6 +25,7 @@ from vqlib.runs import (
     FINISHED,
     SUMMED,
     WEIGHTS,
+    by_setting,
     collapse_warning,
     evaluate_run,
     load_run_images,
@@ -144,6 +145,38 @@ def test_runs_are_found_by_model_then_batch_size_then_seed(
     runs = find_runs(tmp_path)
     assert [(r.config.model, r.config.batch_size, r.config.seed) for r in runs] == wanted
     assert find_runs(tmp_path / "nowhere") == []
+
+
+def test_runs_of_a_model_are_grouped_by_what_differs_between_them() -> None:
+    runs = [
+        *(invented_run("vqvae", 64), invented_run("vqvae", 16), invented_run("vqvae", 64, seed=1)),
+        invented_run("vae", 64, beta=0.1),
+    ]
+    groups = by_setting(runs, "vqvae")
+    by_size = {size: [run.config.seed for run in group] for size, group in groups.items()}
+    assert by_size == {16: [0], 64: [0, 1]}
+    assert list(by_setting(runs, "vae")) == [64]
+    runs.append(invented_run("vqvae", 64, num_embeddings=16))
+    assert list(by_setting(runs, "vqvae")) == [(16, 512), (64, 16), (64, 512)]
+
+
+def test_auto_precision_counts_as_what_it_stood_for() -> None:
+    run = invented_run("vae", 64)
+    run.environment["precision"] = "bfloat16"
+    assert run.settings["precision"] == "bfloat16"
+
+
+@pytest.mark.faults
+def test_a_model_that_no_run_has_is_refused_with_those_there_are() -> None:
+    runs = [invented_run("vae", 16), invented_run("svae", 16)]
+    refusal(lambda: by_setting(runs, "vqvae"), "'vqvae'", "svae, vae")
+
+
+def test_a_run_knows_its_codes_without_its_weights(copied: Callable[[str], Path]) -> None:
+    for model, codes in (("vae", 0), ("vqvae", 32)):
+        folder = copied(model)
+        (folder / WEIGHTS).unlink()
+        assert load_run(folder).num_codes == codes
 
 
 # --- what is missing or damaged ------------------------------------------------------------

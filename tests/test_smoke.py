@@ -9,14 +9,21 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import nbformat
 import pandas as pd
 import pytest
-from conftest import STUDIED, copy_project
+import yaml
+from conftest import SMALL, STUDIED, copy_project
 from pypdf import PdfReader
 
+from vqlib import TrainConfig, fit
 from vqlib.evaluation import METRICS
+from vqlib.figures import alt_text
+from vqlib.runs import WEIGHTS
+from vqlib.study import SUMMARY_COLUMNS, load_study
+from vqlib.study import Study as PresetStudy
 
 RUNS = [f"{model}-photos-b{size}-e2-s0-limit256" for model in STUDIED for size in (32, 64)]
 THIRD_MODEL = """
@@ -65,6 +72,10 @@ def make(project: Path, preset: str, target: str, *options: str) -> Outcome:
     where = ("--snakefile", str(project / "Snakefile"), "--cores", "1", "--nolock", *options)
     config = ("--config", f"preset={preset}", "dataset=photos", "--")
     return run(project, "snakemake", *where, *config, target)
+
+
+def text_of(report: Path) -> str:
+    return " ".join(" ".join(page.extract_text().split()) for page in PdfReader(report).pages)
 
 
 def break_notebook(path: Path, source: str) -> int:
@@ -132,7 +143,7 @@ def test_the_study_makes_figures_and_a_report_of_its_numbers(study: Study) -> No
     figures = {path.name for path in (study.folder / "figures").iterdir()}
     names = ("figure1_reconstructions", "figure2_ssim", "figure3_loss")
     assert figures >= {f"{name}.{suffix}" for name in names for suffix in ("png", "pdf")}
-    text = " ".join(" ".join(page.extract_text().split()) for page in PdfReader(report).pages)
+    text = text_of(report)
     for row in pd.read_csv(study.folder / "summary.csv").itertuples():
         assert f"{row.test_ssim:.{METRICS['test_ssim'].decimals}f}" in text
     assert "??" not in text
@@ -167,6 +178,92 @@ def test_a_model_without_a_notebook_is_trained_by_the_command_line(project: Path
         in (project / "results" / "smoke" / "notebooks" / f"{name}.txt").read_text()
     )
 
+
+# --- sweeps --------------------------------------------------------------------------------
+
+FEW: dict[str, Any] = {"dataset": "photos", "limit": 64, "batch_size": 32, "epochs": 1}
+SWEEP: dict[str, Any] = {
+    **FEW,
+    "vae": {"latent_dim": 16, "beta": [1, 0.1, 0.01]},
+    "vqvae": {**SMALL["vqvae"], "num_embeddings": [8, 32]},
+    "svae": SMALL["svae"],
+    "also": [{"model": "vqvae", "num_embeddings": 8, "grid": 4}],
+}
+
+
+@pytest.fixture(scope="module")
+def swept(tmp_path_factory: pytest.TempPathFactory) -> PresetStudy:
+    """Return a finished study of three models, none at several batch sizes."""
+    project = copy_project(tmp_path_factory.mktemp("sweep") / "a project")
+    (project / "presets" / "sweep.yaml").write_text(yaml.safe_dump(SWEEP, sort_keys=False))
+    study = load_study("sweep", root=project)
+    *others, _vqvae, _svae, grid = study.configs  # the study trains those two
+    for config in (*others, grid):
+        (fit(config, results=study.folder).folder / WEIGHTS).unlink()
+    done = run(project, "vqlib", "study", "sweep")
+    assert done.code == 0, done.error
+    return study
+
+
+def test_a_study_of_any_sweep_has_a_summary_of_what_varies(swept: PresetStudy) -> None:
+    summary = pd.read_csv(swept.summary)
+    assert list(summary.run) == swept.run_names
+    assert list(summary.columns[len(SUMMARY_COLUMNS) :]) == ["beta", "grid", "num_embeddings"]
+    assert summary.beta[:3].tolist() == [1, 0.1, 0.01]
+    assert summary.num_embeddings[3:5].tolist() == [8, 32]
+
+
+def test_its_figures_and_report_name_what_varies(swept: PresetStudy) -> None:
+    alt = {path.stem: alt_text(path) for path in swept.figures.glob("*.png")}
+    assert "betas 0.01 to 1" in alt["figure2_ssim"]
+    assert "codebook sizes 8 to 32" in alt["figure2_ssim"]
+    assert "grid 4, codebook size 8" in alt["figure3_loss"]
+    text = text_of(swept.report)
+    assert all(fact in text for fact in ("VAE, VQ-VAE and Spatial VAE", "Beta Grid Codebook size"))
+    assert "by batch size" not in text
+    assert "??" not in text
+
+
+def look_at(project: Path, folder: Path, model: str) -> dict[str, str]:
+    """Run the notebooks that compare runs on a folder; return the alt texts of their figures."""
+    for name in ("03_ssim_comparison", "04_loss_analysis"):
+        source, output = project / "notebooks" / f"{name}.ipynb", folder / f"{name}.ipynb"
+        given = {"results": folder, "figures_folder": folder / "figures"}
+        given |= {"model": model} if name.startswith("04") else {}
+        options = [word for pair in given.items() for word in ("-p", *map(str, pair))]
+        done = run(project, "papermill", str(source), str(output), *options)
+        assert done.code == 0, done.error
+    return {path.stem: alt_text(path) for path in (folder / "figures").glob("*.png")}
+
+
+def test_runs_gathered_by_papermill_in_a_folder_are_compared(project: Path) -> None:
+    folder = project / "results" / "gathered"
+    settings = {**FEW, **SMALL["vqvae"], "num_embeddings": 8}
+    fit(TrainConfig(model="vqvae", **settings), results=folder)
+    given = settings | {"num_embeddings": 16, "learning_rate": 1e-3, "results": folder}
+    options = [word for name, value in given.items() for word in ("-p", name, str(value))]
+    source = str(project / "notebooks" / "02_vqvae.ipynb")
+    made = run(project, "papermill", source, str(folder / "02.ipynb"), *options)
+    assert made.code == 0, made.error
+    alt = look_at(project, folder, "vqvae")
+    assert "codebook sizes 8 to 16" in alt["figure2_ssim"]
+    assert "learning rate 0.001, codebook size 16" in alt["figure3_loss"]
+
+
+def test_one_run_of_any_model_is_a_study(project: Path) -> None:
+    folder = project / "results" / "alone"
+    fit(TrainConfig(model="svae", **FEW, **SMALL["svae"]), results=folder)
+    alt = look_at(project, folder, "svae")
+    assert "Spatial VAE" in alt["figure1_reconstructions"]
+    assert "at batch sizes 32" in alt["figure2_ssim"]
+    summary = project / "report" / "summary.ipynb"
+    where = ("-p", "results", str(folder), "-p", "figures_folder", str(folder / "figures"))
+    made = run(project, "vqlib", "notebook", str(summary), str(folder / "summary.ipynb"), *where)
+    assert made.code == 0, made.error
+    assert "# Spatial VAE on photographs" in (folder / "summary.ipynb").read_text()
+
+
+# --- the README ----------------------------------------------------------------------------
 
 README = """\
 before

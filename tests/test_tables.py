@@ -45,6 +45,29 @@ def test_seeds_are_mean_and_deviation(summary: pd.DataFrame) -> None:
     assert vqvae["Bits"].tolist() == ["576.0", "576.0"]
 
 
+def test_seeds_that_lack_a_metric_are_told(summary: pd.DataFrame) -> None:
+    seeds = two_seeds(summary).reset_index(drop=True)
+    seeds.loc[2, "test_ssim"] = math.nan
+    vqvae = tables.comparison_table(seeds).loc["VQ-VAE"]
+    assert vqvae["SSIM"].tolist() == ["0.8900 (1 of 2)", "0.8600 ± 0.0141"]
+
+
+def test_tables_have_a_column_for_each_setting_that_varies(summary: pd.DataFrame) -> None:
+    sweep = summary.assign(
+        batch_size=128, epochs=[40, 40, 40, 20], beta=[1.0, 0.1, None, None],
+        num_embeddings=[None, None, 16, 512],
+    )  # fmt: skip
+    table = tables.comparison_table(sweep)
+    assert list(table)[:4] == ["Epochs", "Beta", "Codebook size", "Bits"]
+    assert table.loc["VAE", "Beta"].tolist() == ["0.1", "1"]
+    assert table.loc["VQ-VAE", "Codebook size"].tolist() == ["512", "16"]
+    assert table.loc["VQ-VAE", "Beta"].tolist() == ["–", "–"]
+    losses = tables.final_losses(sweep)
+    assert losses.index.name == "Epochs"
+    assert losses["Codebook size"].tolist() == ["512", "16"]
+    assert list(tables.final_losses(sweep, "vae").index) == ["0.1", "1"]
+
+
 def test_a_run_without_a_metric_has_a_dash(summary: pd.DataFrame) -> None:
     summary.loc[1, "test_psnr"] = math.nan
     table = tables.comparison_table(summary)
@@ -160,8 +183,8 @@ def test_the_original_report_s_values_fit_under_the_protocols(audited: list[Run]
 
 def test_a_protocol_without_a_score_has_a_dash() -> None:
     runs = [
-        invented_run("vae", 16, ssim_by_protocol={"flat": 0.8}),
-        invented_run("vqvae", 16, ssim_by_protocol={"flat": None}),
+        invented_run("vae", 16, evaluation={"ssim_by_protocol": {"flat": 0.8}}),
+        invented_run("vqvae", 16, evaluation={"ssim_by_protocol": {"flat": None}}),
     ]
     assert tables.protocol_table(runs).loc["flat"].tolist() == ["0.800", "–", "–"]
 
@@ -169,7 +192,9 @@ def test_a_protocol_without_a_score_has_a_dash() -> None:
 def test_a_third_model_has_a_column_among_the_protocols(
     audited: list[Run], autoencoder: str
 ) -> None:
-    third = invented_run(autoencoder, 16, ssim_by_protocol={"flat": 0.5, "lax": 0.9})
+    third = invented_run(
+        autoencoder, 16, evaluation={"ssim_by_protocol": {"flat": 0.5, "lax": 0.9}}
+    )
     table = tables.protocol_table([*audited, third])
     assert set(table) == {"VAE", "VQ-VAE", "VQ-VAE, lowest", MODELS[autoencoder].title}
     assert table.loc[["flat", "late"], MODELS[autoencoder].title].tolist() == ["0.500", "–"]

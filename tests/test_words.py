@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from vqlib.figures import metric_by_batch_size, save_figure
+from vqlib.figures import metric_by, save_figure
 from vqlib.report.words import (
     NOT_BORNE_OUT,
     data_title,
@@ -35,7 +35,7 @@ def test_a_claim_that_does_not_hold_is_quoted_as_not_borne_out() -> None:
 def test_a_figure_holds_its_picture_its_caption_its_label_and_its_alt_text(
     tmp_path: Path, summary: pd.DataFrame
 ) -> None:
-    drawn = metric_by_batch_size(summary)
+    drawn = metric_by(summary)
     drawn.alt = 'A "quoted" word.'
     save_figure(drawn, tmp_path, "plot")
     shown = figure(tmp_path / "plot", "A caption.", "fig-plot").data

@@ -1,4 +1,4 @@
-"""The command line: train, evaluate, prior, sample, bench, study, status, notebook, pdf."""
+"""The command line: train, evaluate, encode, decode, prior, sample, study and more."""
 
 import argparse
 import json
@@ -12,11 +12,12 @@ from typing import Any, NoReturn
 
 import vqlib.bench
 import vqlib.generation
-from vqlib.config import TrainConfig
+from vqlib.config import TrainConfig, settings_of
 from vqlib.errors import UserError
 from vqlib.paths import RUNS
 
 RESUME = "run the same command again to resume"
+NOTHING = "nothing was written"
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -152,11 +153,9 @@ def _train(options: argparse.Namespace) -> None:
 
 def _check_own(config: TrainConfig) -> None:
     """Refuse a changed setting of other models: it would give the same run a second name."""
-    from vqlib.models import MODELS, settings
-
-    of_others = {name for other in MODELS for name in settings(other)} - set(settings(config.model))
+    own = ("model", *settings_of(config.model))
     for field in fields(TrainConfig):
-        if field.name in of_others and getattr(config, field.name) != field.default:
+        if field.name not in own and getattr(config, field.name) != field.default:
             option = "--" + field.name.replace("_", "-")
             raise UserError(f"{option} is not a setting of {config.model} (see vqlib train --help)")
 
@@ -171,6 +170,44 @@ def _evaluate(options: argparse.Namespace) -> None:
     from vqlib.runs import evaluate_run
 
     print(json.dumps(evaluate_run(options.run_folder), indent=2))
+
+
+def _encode_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "run_folder", metavar="run", help="such as results/paper/vqvae-cifar10-b128-e40-s0"
+    )
+    parser.add_argument(
+        "pictures",
+        nargs="*",
+        type=Path,
+        help="picture files, and folders of them; without any, the test images of the run",
+    )
+    parser.add_argument(
+        "-o", "--output", required=True, type=Path, metavar="FILE", help="the file to write"
+    )
+
+
+def _encode(options: argparse.Namespace) -> None:
+    from vqlib.rates import encode_pictures
+
+    figures = encode_pictures(options.run_folder, options.pictures, options.output)
+    print(json.dumps(figures, indent=2))
+    print(f"written: {options.output}")
+
+
+def _decode_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("run_folder", metavar="run", help="the run that encoded the file")
+    parser.add_argument("file", type=Path, help="a file that `vqlib encode` wrote")
+    parser.add_argument(
+        "-o", "--output", required=True, type=Path, metavar="FOLDER", help="a new or empty folder"
+    )
+
+
+def _decode(options: argparse.Namespace) -> None:
+    from vqlib.rates import decode_pictures
+
+    count = decode_pictures(options.run_folder, options.file, options.output)
+    print(f"written: {count:,} PNG files in {options.output}")
 
 
 def _bench_arguments(parser: argparse.ArgumentParser) -> None:
@@ -204,6 +241,27 @@ def _status(options: argparse.Namespace) -> None:
     from vqlib.study.status import print_status
 
     print_status()
+
+
+def _explorer_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "run_folders",
+        metavar="run",
+        nargs="+",
+        help="such as results/paper/vae-cifar10-b256-e40-s0; a VAE and a VQ-VAE make a good pair",
+    )
+    parser.add_argument(
+        "-o", "--output", required=True, type=Path, metavar="FILE", help="such as explorer.html"
+    )
+
+
+def _explorer(options: argparse.Namespace) -> None:
+    from vqlib.page import write_page
+    from vqlib.runs import load_run
+
+    write_page([load_run(folder) for folder in options.run_folders], options.output)
+    size = options.output.stat().st_size / 1e6
+    print(f"written: {options.output} ({size:.1f} MB); open it in any browser")
 
 
 def _notebook_arguments(parser: argparse.ArgumentParser) -> None:
@@ -253,6 +311,26 @@ COMMANDS = {
         _evaluate_arguments,
         _evaluate,
     ),
+    "encode": Command(
+        "write pictures to a file as the codes of a VQ-VAE",
+        "Write pictures to a file as the entropy-coded codes of a trained VQ-VAE, and print what\n"
+        "they cost and lose. Pictures of another size are centre-cropped and resized to 32×32.\n\n"
+        "The printed bits are bits an image: `coded_bits` of the codes in the file, `ideal_bits`\n"
+        "of a perfect coder with the same probabilities, `entropy_bits` by the frequencies of\n"
+        "these very codes, `raw_bits` of codes of equal length. Names and header count in\n"
+        "`file_bytes` only. The PSNR is that of the decoded images, in dB.",
+        _encode_arguments,
+        _encode,
+        interrupted=NOTHING,
+    ),
+    "decode": Command(
+        "turn a file of codes back into pictures",
+        "Turn a file that `vqlib encode` wrote back into PNG files. Each has the name of its\n"
+        "original; test images of a run are numbered.",
+        _decode_arguments,
+        _decode,
+        interrupted=NOTHING,
+    ),
     "prior": Command(
         "train a prior over the codes of a VQ-VAE, to generate images",
         "Train a prior over the codes of a trained VQ-VAE and print its test results in bits a\n"
@@ -266,13 +344,14 @@ COMMANDS = {
         "Write images that a prior generates as PNG files, and all of them in sheet.png.",
         lambda parser: vqlib.generation.sample_arguments(parser),
         lambda options: vqlib.generation.run_sample(options),
+        interrupted="give a new folder to start again",
     ),
     "bench": Command(
         "measure speed and memory on this machine",
         vqlib.bench.__doc__ or "",
         _bench_arguments,
         _bench,
-        interrupted="nothing was written",
+        interrupted=NOTHING,
     ),
     "study": Command(
         "run a preset: train its models, draw the figures, write the report",
@@ -286,6 +365,14 @@ COMMANDS = {
         "Print epoch, losses and time left of each run under way in results/.",
         lambda parser: None,
         _status,
+    ),
+    "explorer": Command(
+        "make a page in which trained models run in a browser",
+        "Write one HTML file in which trained models run in any browser, without a server or a\n"
+        "network: draw on a picture, paint with codes, move latents.",
+        _explorer_arguments,
+        _explorer,
+        interrupted="nothing was written",
     ),
     "notebook": Command(
         "run a notebook; unknown parameters are errors",

@@ -4,13 +4,17 @@ import contextlib
 import hashlib
 import math
 import re
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from types import UnionType
-from typing import Any, ClassVar, Self, get_args, get_origin
+from typing import TYPE_CHECKING, Any, ClassVar, Self, get_args, get_origin
 
 from vqlib.errors import UserError
 from vqlib.system.torchvision_sets import torchvision_name
+
+if TYPE_CHECKING:
+    import pandas as pd  # slow to import
 
 MAX_SEED = 10**12  # an epoch's seed, about a million times as large, must be below 2^63
 
@@ -19,6 +23,7 @@ def setting(
     default: Any,
     help: str,
     *,
+    title: str = "",
     above: float | None = None,
     at_least: float | None = None,
     below: float | None = None,
@@ -31,6 +36,7 @@ def setting(
     Args:
         default: used if no value is given.
         help: what the setting is, for `vqlib train --help`.
+        title: its name in figures and tables; without one, its name in code with spaces.
         above, at_least, below, at_most, multiple_of: bounds of a number, or of each number of a
             list.
         choices: the only values that make sense.
@@ -43,7 +49,8 @@ def setting(
         "a multiple of": multiple_of,
     }
     given = {words: bound for words, bound in bounds.items() if bound is not None}
-    return field(default=default, metadata={"help": help, "bounds": given, "choices": choices})
+    metadata = {"help": help, "title": title, "bounds": given, "choices": choices}
+    return field(default=default, metadata=metadata)
 
 
 @dataclass(frozen=True)
@@ -118,7 +125,7 @@ class TrainConfig(Config):
     image_size: int = setting(
         32, "side of the images in pixels, which they are resized to", at_least=16, multiple_of=16
     )
-    latent_dim: int = setting(128, "length of the latent", above=0)
+    latent_dim: int = setting(128, "length of the latent", title="latent dimension", above=0)
     beta: float = setting(1.0, "weight of the KL term", at_least=0)
     observation: str = setting(
         "fixed",
@@ -126,12 +133,18 @@ class TrainConfig(Config):
         choices=("fixed", "calibrated"),
     )
     latent_channels: int = setting(16, "Gaussian numbers at each place of the grid", above=0)
-    num_hiddens: int = setting(128, "channels of encoder and decoder", at_least=2)
-    num_residual_hiddens: int = setting(32, "channels inside a residual block", above=0)
-    num_residual_layers: int = setting(2, "residual blocks in encoder and in decoder", at_least=0)
+    num_hiddens: int = setting(
+        128, "channels of encoder and decoder", title="hidden channels", at_least=2
+    )
+    num_residual_hiddens: int = setting(
+        32, "channels inside a residual block", title="residual channels", above=0
+    )
+    num_residual_layers: int = setting(
+        2, "residual blocks in encoder and in decoder", title="residual blocks", at_least=0
+    )
     grid: int = setting(8, "places of the latent along each 32 pixels", choices=(4, 8, 16))
-    num_embeddings: int = setting(512, "codes in the codebook", above=0)
-    embedding_dim: int = setting(64, "length of a code", above=0)
+    num_embeddings: int = setting(512, "codes in the codebook", title="codebook size", above=0)
+    embedding_dim: int = setting(64, "length of a code", title="code dimension", above=0)
     commitment_cost: float = setting(0.25, "weight of the commitment term", at_least=0)
     decay: float = setting(
         0.99, "decay of the EMA codebook; 0 learns it by gradient", at_least=0, below=1
@@ -139,6 +152,7 @@ class TrainConfig(Config):
     codebook_init: str = setting(
         "uniform",
         "start of the codebook: uniform, or normal as in pytorch-vq-vae",
+        title="initial codebook",
         choices=("uniform", "normal"),
     )
 
@@ -161,6 +175,80 @@ class TrainConfig(Config):
 
 
 NAMED = ("cifar10", "photos", "auto")  # data sets that are neither torchvision's nor folders
+DATA = ("dataset", "limit", "image_size")  # runs that differ in them cannot be compared
+
+
+def settings_of(model: str) -> list[str]:
+    """Return the names of all settings of a model: its own, and those that every model has."""
+    from vqlib.models import MODELS, settings  # imports torch, which takes seconds
+
+    of_others = {name for other in MODELS for name in settings(other)} - set(settings(model))
+    return [each.name for each in fields(TrainConfig) if each.name not in {"model", *of_others}]
+
+
+def varied(summary: "pd.DataFrame") -> list[str]:
+    """Return the settings in which runs differ; seeds do not count.
+
+    Runs that differ in no setting can still be told by one: it is `batch_size`.
+
+    Args:
+        summary: one row per run; the settings among its columns. A setting that the model does
+            not have is NaN.
+    """
+    names = [each.name for each in fields(TrainConfig) if each.name not in ("model", "seed", *DATA)]
+    differing = [name for name in names if name in summary and summary[name].nunique() > 1]
+    return differing or ["batch_size"]
+
+
+def swept(summary: "pd.DataFrame") -> list[str]:
+    """Return the settings to draw figures by: for each model, the one with most values.
+
+    If two have as many, a number is preferred to a text, then a setting of the model to one that
+    every model has.
+
+    Args:
+        summary: see `varied`.
+    """
+    names, chosen = varied(summary), set()
+    for _, rows in summary.groupby("model"):
+        values = {name: rows[name].dropna() for name in names}
+        best = max(
+            names, key=lambda n: (values[n].nunique(), not has_text(values[n]), names.index(n))
+        )
+        chosen |= {best} if values[best].nunique() > 1 else set()
+    return [name for name in names if name in chosen] or names[:1]
+
+
+def has_text(values: "pd.Series") -> bool:
+    """Return whether some values of a setting are text, such as `uniform`, and not numbers."""
+    return any(isinstance(value, str) for value in values)
+
+
+def title_of(name: str) -> str:
+    """Return a setting's name in figures and tables, such as `batch size`."""
+    titles = {each.name: each.metadata["title"] for each in fields(TrainConfig)}
+    return titles[name] or name.replace("_", " ")
+
+
+def written(value: Any) -> str:
+    """Return a setting's value as figures and tables show it; one that is missing is a dash."""
+    if value is None or value != value:
+        return "–"
+    if isinstance(value, (str, tuple)):
+        return "x".join(map(str, value)) if isinstance(value, tuple) else value
+    return str(int(value)) if value == int(value) else f"{value:g}"
+
+
+def described(names: Sequence[str], values: Any) -> str:
+    """Return settings with their values, such as `batch size 16, beta 0.1`.
+
+    Args:
+        names: of the settings.
+        values: theirs, in the same order; of a single setting, the value alone.
+    """
+    each = values if len(names) > 1 else (values,)
+    pairs = zip(names, each, strict=True)
+    return ", ".join(f"{title_of(name)} {written(value)}" for name, value in pairs)
 
 
 def dataset_slug(dataset: str) -> str:

@@ -14,7 +14,7 @@ from torch import Tensor
 from vqlib.figures import STYLE, Picture, code_colours, image_grid
 from vqlib.models import MODELS, VAE, VQVAE, kl_to_prior
 from vqlib.quantizer import count_codes
-from vqlib.runs import Run
+from vqlib.runs import Run, has_weights
 from vqlib.similarity import ssim
 
 
@@ -51,6 +51,16 @@ def painted_codes(model: VQVAE) -> Tensor:
     return torch.cat([model.decode_codes(some) for some in maps.split(128)])
 
 
+def code_paints(model: VQVAE) -> Tensor:
+    """Return the colour that each code paints, (num_embeddings, 3) in [0, 1].
+
+    It is the mean colour in the middle of `painted_codes`, far from the edges.
+    """
+    side = model.image_size
+    middle = slice(side // 2 - side // 8, side // 2 + side // 8)  # 12 to 20 of 32 pixels
+    return painted_codes(model)[:, :, middle, middle].mean((2, 3))
+
+
 def codebook_projection(model: VQVAE) -> Picture:
     """Draw the codebook's first two principal components, each code in the colour it paints."""
     codebook = model.quantizer.codebook.detach()
@@ -59,9 +69,7 @@ def codebook_projection(model: VQVAE) -> Picture:
     _, scale, directions = torch.linalg.svd(centred)
     places = (centred @ directions[:2].T).numpy()
     shares = F.pad(scale.square() / scale.square().sum().clamp_min(1e-30), (0, 1))
-    side = model.image_size
-    middle = slice(side // 2 - side // 8, side // 2 + side // 8)  # 12 to 20 of 32 pixels
-    colours = painted_codes(model)[:, :, middle, middle].mean((2, 3))
+    colours = code_paints(model)
     with mpl.rc_context(STYLE):
         figure = Picture(figsize=(4.8, 3.6), layout="constrained")
         axis = figure.subplots()
@@ -115,6 +123,8 @@ def code_usage(counts: Tensor) -> Picture:
 def compare(runs: Mapping[str, Run], image: int) -> Picture:
     """Draw one test image, each model's reconstruction with its error, and the image's codes.
 
+    Codes need the weights of a run.
+
     Args:
         runs: model to a run of it, all on the same data.
         image: number of the image in the runs' sheet, from 0.
@@ -128,7 +138,7 @@ def compare(runs: Mapping[str, Run], image: int) -> Picture:
         scores.append(f"{title}, {score}")
         panels[f"{title}\n{score}"] = again[0]
         panels[f"{title}\nabsolute error"] = (again - original).abs()[0]
-        codes = run.model.codes(original)
+        codes = run.model.codes(original) if has_weights(run.folder) else None
         if codes is not None:
             colours = code_colours(codes, run.model.num_codes, original.shape[-1])
             maps[f"{title}\ncodes"] = colours[0]

@@ -18,6 +18,8 @@ from matplotlib.figure import Figure
 from PIL import Image
 from torch import Tensor
 
+from vqlib.config import described, has_text, title_of, varied, written
+from vqlib.errors import UserError
 from vqlib.evaluation import METRICS
 from vqlib.images import SIZE
 from vqlib.models import MODELS, kl_to_prior
@@ -29,6 +31,8 @@ STYLES = (  # one for each model, in the order of MODELS; Okabe & Ito's palette
     *({"color": "#E69F00", "marker": "v"}, {"color": "#56B4E9", "marker": "P"}),
 )
 TERM_NAMES = {"loss": "total", "kl": "KL"}
+DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)))  # of several lines
+FILLS = ("full", "none", "left", "right", "top", "bottom")  # of their markers
 FORMATS = {  # where the alt text stands, and what would hold a date
     "png": ("Description", ""),
     "pdf": ("Subject", "CreationDate"),
@@ -102,86 +106,117 @@ def image_grid(rows: Mapping[str, Tensor], width: float = 6.5) -> Picture:
     return figure
 
 
-def metric_by_batch_size(
+def metric_by(
     summary: pd.DataFrame,
+    by: str | Sequence[str] = "batch_size",
     metric: str = "test_ssim",
     claims: Mapping[str, float] | None = None,
 ) -> Picture:
-    """Draw a metric against the batch size.
+    """Draw a metric against a setting, or against several one below the other.
 
-    On the left is each model's mean over seeds; on the right, each run from close up.
+    On the left is each model's mean over seeds; on the right, each run from close up. Runs of a
+    model that also differ in other settings are lines of their own. A model without the setting
+    is a horizontal line, and it is left out if its runs differ among themselves.
 
     Args:
         summary: one row per run, as `load_summary` gives it.
-        metric: a column of it, one of `METRICS`.
+        by: settings in which the runs differ; see `varied` and `swept` of `vqlib.config`.
+        metric: a column of the summary, one of `METRICS`.
         claims: model to a value claimed for it, drawn as a dotted line.
+
+    Raises:
+        UserError: if the runs do not differ in a setting.
     """
-    heading = METRICS[metric].heading
-    models = [model for model in reversed(MODELS) if model in set(summary["model"])]
+    names = _names(by)
+    for name in names:
+        if name not in summary:
+            raise UserError(f"runs differ in {', '.join(varied(summary))}, not in {name!r}")
+    heights = [max(3.2, 1.6 * _having(summary, name)["model"].nunique()) for name in names]
     with mpl.rc_context(STYLE):
-        figure = Picture(figsize=(6.5, max(3.2, 1.6 * len(models))), layout="constrained")
-        grid = figure.add_gridspec(len(models), 2, width_ratios=(3, 2))
-        axis = figure.add_subplot(grid[:, 0])
-        for i, model in enumerate(models):
-            style, name = model_style(model), MODELS[model].title
-            rows = summary[summary["model"] == model]
-            means = rows.groupby("batch_size")[metric].mean()
-            axis.plot(means.index, means, label=name, **style)
-            close = figure.add_subplot(grid[i, 1])
-            close.plot(means.index, means, color=style["color"])
-            close.plot(rows["batch_size"], rows[metric], ls="", mfc="white", **style)
-            close.set_title(f"{name}, each run", fontsize=9)
-            close.yaxis.set_major_locator(ticker.MaxNLocator(4))
-            _batch_size_axis(close, summary["batch_size"])
-            if claims and model in claims:
-                axis.axhline(claims[model], ls=":", color=style["color"])
-                axis.annotate(
-                    f"{name} in the original report", (0.02, claims[model]), xytext=(0, 3),
-                    xycoords=("axes fraction", "data"), textcoords="offset points",
-                    color=style["color"], fontsize=8,
-                    bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.5},
-                )  # fmt: skip
-            figure.alt += f" {name}: {_span(means, METRICS[metric].decimals)}."
-        _batch_size_axis(axis, summary["batch_size"])
-        axis.set_ylabel(f"{heading} on test images")
-        axis.set_ylim(bottom=0)
-        axis.legend(loc="best")
-    sizes = _span(summary["batch_size"], 0)
-    figure.alt = f"{heading} on test images at batch sizes {sizes}, means over seeds.{figure.alt}"
+        figure = Picture(figsize=(6.5, sum(heights)), layout="constrained")
+        parts: Any = [figure]
+        if len(names) > 1:
+            parts = figure.subfigures(len(names), 1, height_ratios=heights)
+        figure.alt = " ".join(
+            _draw_metric(part, summary, name, metric, claims or {})
+            for part, name in zip(parts, names, strict=True)
+        )
     return figure
 
 
+def _draw_metric(
+    part: Any, summary: pd.DataFrame, by: str, metric: str, claims: Mapping[str, float]
+) -> str:
+    """Draw a metric against a setting into a figure or a part of one; return the alt text."""
+    heading, decimals = METRICS[metric].heading, METRICS[metric].decimals
+    having = _having(summary, by)
+    models = [model for model in reversed(MODELS) if model in set(having["model"])]
+    grid = part.add_gridspec(len(models), 2, width_ratios=(3, 2))
+    axis, alt = part.add_subplot(grid[:, 0]), ""
+    for i, model in enumerate(models):
+        style, name = model_style(model), MODELS[model].title
+        rows = having[having["model"] == model]
+        close, shown = part.add_subplot(grid[i, 1]), []
+        for label, look, line in _lines(rows, by):
+            means = line.groupby(by)[metric].mean()
+            shown.append(means)
+            look |= {"ls": ""} if has_text(rows[by]) else {}
+            axis.plot(means.index, means, label=f"{name}{label}", **(style | look))
+            close.plot(means.index, means, color=style["color"], ls=look["ls"])
+            close.plot(line[by], line[metric], **(style | look | {"ls": "", "mfc": "white"}))
+        close.set_title(f"{name}, each run", fontsize=9)
+        close.yaxis.set_major_locator(ticker.MaxNLocator(4))
+        _setting_axis(close, by, having[by])
+        if model in claims:
+            _draw_claim(axis, f"{name} in the original report", claims[model], style["color"])
+        alt += f" {name}: {_span(pd.concat(shown), decimals)}."
+    for model, rows in summary[~summary["model"].isin(models)].groupby("model"):
+        if len(rows.groupby(varied(rows))) == 1:
+            name, mean = MODELS[model].title, rows[metric].mean()
+            axis.axhline(mean, ls="--", color=model_style(model)["color"], label=name)
+            alt += f" {name}: {mean:.{decimals}f}."
+    _setting_axis(axis, by, having[by])
+    axis.set_ylabel(f"{heading} on test images")
+    axis.set_ylim(bottom=0)
+    axis.legend(loc="best")
+    title = title_of(by).removesuffix("s") + "s"
+    values = sorted(having[by].unique())
+    ends = " to ".join(map(written, values if len(values) == 1 else (values[0], values[-1])))
+    return f"{heading} on test images at {title} {ends}, means over seeds.{alt}"
+
+
 def loss_curves(
-    histories: Mapping[int, pd.DataFrame],
+    histories: Mapping[Any, pd.DataFrame],
     terms: Sequence[str] = ("loss", "reconstruction"),
     x: str = "epoch",
-    seeds: Mapping[int, Sequence[pd.DataFrame]] | None = None,
+    seeds: Mapping[Any, Sequence[pd.DataFrame]] | None = None,
+    by: str | Sequence[str] = "batch_size",
 ) -> Picture:
-    """Draw loss terms over training: a panel for each term, a line for each batch size.
+    """Draw loss terms over training: a panel for each term, a line for each history.
 
     Args:
-        histories: batch size to history, as `Run.history` gives it.
+        histories: value of the setting `by` to history, as `Run.history` gives it.
         terms: columns of the histories.
         x: `epoch` or `steps`.
-        seeds: batch size to the histories of all its seeds; a band spans their values.
+        seeds: value to the histories of all its seeds; a band spans their values.
+        by: the setting in which the histories differ; if several, the keys are tuples.
     """
+    names = _names(by)
     with mpl.rc_context(STYLE):
         figure = Picture(figsize=(3.25 * len(terms), 2.9), layout="constrained")
         for axis, term in zip(figure.subplots(1, len(terms), squeeze=False)[0], terms, strict=True):
-            for batch_size, history, style in _by_batch_size(histories):
-                axis.plot(history[x], history[term], label=str(batch_size), **style)
+            ends = []
+            for key, history, look in _curves(histories, names):
+                axis.plot(history[x], history[term], **look)
                 if seeds:
-                    values = np.stack([each[term] for each in seeds[batch_size]])
-                    band = {"color": style["color"], "alpha": 0.3, "lw": 0}
+                    values = np.stack([each[term] for each in seeds[key]])
+                    band = {"color": look["color"], "alpha": 0.3, "lw": 0}
                     axis.fill_between(history[x], values.min(0), values.max(0), **band)
+                first, last = history[term].iloc[0], history[term].iloc[-1]
+                ends.append(f"{described(names, key)}, {first:.3g} to {last:.3g}")
             name = TERM_NAMES.get(term, term).replace("_", " ")
             axis.set_title(name, fontsize=9)
-            ends = "; ".join(
-                f"batch size {batch_size}, {history[term].iloc[0]:.3g} to "
-                f"{history[term].iloc[-1]:.3g}"
-                for batch_size, history in sorted(histories.items())
-            )
-            figure.alt += f" {name[0].upper() + name[1:]} from the first epoch to the last: {ends}."
+            figure.alt += f" {_capital(name)} from the first epoch to the last: {'; '.join(ends)}."
             _loss_axis(axis)
             if x == "steps":
                 axis.set(xlabel="optimizer steps", xscale="log")
@@ -189,55 +224,86 @@ def loss_curves(
             else:
                 _epoch_axis(axis)
         figure.axes[0].set_ylabel("training loss")
-        _batch_size_legend(figure)
+        _legend(figure, names)
     over = {"epoch": "epochs"}.get(x, "optimizer steps")
     figure.alt = f"Curves of the training loss over {over}.{figure.alt}"
     return figure
 
 
-def codebook_curves(histories: Mapping[int, pd.DataFrame], num_embeddings: int) -> Picture:
-    """Draw perplexity and the number of codes that no test image uses, after each epoch."""
+def codebook_curves(
+    histories: Mapping[Any, pd.DataFrame],
+    num_embeddings: int | Mapping[Any, int],
+    by: str | Sequence[str] = "batch_size",
+) -> Picture:
+    """Draw perplexity and the number of codes that no test image uses, after each epoch.
+
+    Args:
+        histories: see `loss_curves`.
+        num_embeddings: how many codes there are, in all histories or by their keys.
+        by: see `loss_curves`.
+    """
+    names = _names(by)
+    codes = num_embeddings
+    if isinstance(codes, int):
+        codes = dict.fromkeys(histories, codes)
+    of = f"of {_span(pd.Series(codes), 0)}"
+    dead = {key: codes[key] - history["codes_used"] for key, history in histories.items()}
     with mpl.rc_context(STYLE):
         figure = Picture(figsize=(6.5, 2.9), layout="constrained")
         left, right = figure.subplots(1, 2)
-        for batch_size, history, style in _by_batch_size(histories):
-            dead = num_embeddings - history["codes_used"]
-            left.plot(history["epoch"], history["perplexity"], label=str(batch_size), **style)
-            right.plot(history["epoch"], dead, label=str(batch_size), **style)
+        for key, history, look in _curves(histories, names):
+            left.plot(history["epoch"], history["perplexity"], **look)
+            right.plot(history["epoch"], dead[key], **look)
         left.set_ylabel("perplexity on test images")
-        right.set_ylabel(f"dead codes of {num_embeddings}")
+        right.set_ylabel(f"dead codes {of}")
         right.set_ylim(bottom=0)
         for axis in (left, right):
             _epoch_axis(axis)
-        _batch_size_legend(figure)
-    ends = pd.DataFrame([history.iloc[-1] for history in histories.values()])
+        _legend(figure, names)
+    perplexity = pd.Series([history["perplexity"].iloc[-1] for history in histories.values()])
     figure.alt = (
-        "Curves of perplexity and of dead codes over epochs, by batch size. After the last epoch, "
-        f"perplexity is {_span(ends['perplexity'], 0)} and "
-        f"{_span(num_embeddings - ends['codes_used'], 0)} of {num_embeddings} codes are dead."
+        "Curves of perplexity and of dead codes over epochs, by "
+        f"{', '.join(map(title_of, names))}. After the last epoch, "
+        f"perplexity is {_span(perplexity, 0)} and "
+        f"{_span(pd.Series([each.iloc[-1] for each in dead.values()]), 0)} {of} codes are dead."
     )
     return figure
 
 
-def train_against_test(histories: Mapping[int, pd.DataFrame]) -> Picture:
-    """Draw squared error / variance of the VQ-VAE in training and on test images, by epoch."""
+def train_against_test(
+    histories: Mapping[Any, pd.DataFrame], by: str | Sequence[str] = "batch_size"
+) -> Picture:
+    """Draw squared error / variance of the VQ-VAE in training and on test images, by epoch.
+
+    Args:
+        histories: see `loss_curves`.
+        by: see `loss_curves`.
+    """
+    names, columns = _names(by), min(5, len(histories))
+    rows = -(-len(histories) // columns)
     with mpl.rc_context(STYLE):
-        figure = Picture(figsize=(6.5, 2.3), layout="constrained")
-        axes = figure.subplots(1, len(histories), sharey=True, squeeze=False)[0]
-        for axis, (batch_size, history) in zip(axes, sorted(histories.items()), strict=True):
-            marker = _marker(history)
-            axis.plot(history["epoch"], history["reconstruction"], marker=marker, label="train")
-            axis.plot(history["epoch"], history["test_nmse"], "--", marker=marker, label="test")
-            axis.set_title(f"batch size {batch_size}", fontsize=9)
+        figure = Picture(figsize=(6.5, 2.3 * rows), layout="constrained")
+        axes = figure.subplots(rows, columns, sharey=True, squeeze=False).flatten()
+        for axis in axes[len(histories) :]:
+            axis.remove()
+        for axis, (key, history, look) in zip(axes, _curves(histories, names), strict=False):
+            for column, label, ls in (
+                ("reconstruction", "train", "-"),
+                ("test_nmse", "test", "--"),
+            ):
+                axis.plot(history["epoch"], history[column], ls, marker=look["marker"], label=label)
+            title = described(names, key)
+            axis.set_title(title.replace(", ", "\n"), fontsize=9)
             _loss_axis(axis)
             _epoch_axis(axis)
             last = history.iloc[-1]
             figure.alt += (
-                f" Batch size {batch_size} ends at {last['reconstruction']:.3f} in training and "
+                f" {_capital(title)} ends at {last['reconstruction']:.3f} in training and "
                 f"{last['test_nmse']:.3f} on test images."
             )
-        axes[0].set_ylabel("squared error / variance")
-        axes[-1].legend()
+        for axis in axes[::columns]:
+            axis.set_ylabel("squared error / variance")
+        axes[len(histories) - 1].legend()
     figure.alt = f"Curves of squared error / variance over epochs.{figure.alt}"
     return figure
 
@@ -287,16 +353,16 @@ def latent_information(mean: Tensor, log_variance: Tensor) -> Picture:
 
 
 def code_maps(images: Tensor, codes: Tensor, num_embeddings: int) -> Picture:
-    """Draw images (N, 3, 32, 32) above their codes (N, 8, 8), each code in its own colour."""
+    """Draw images (N, 3, 32, 32) above their codes (N, H, W), each code in its own colour."""
     colours = code_colours(codes, num_embeddings, images.shape[-1])
     return image_grid({"image": images, "codes": colours})
 
 
 def code_colours(codes: Tensor, num_embeddings: int, image_size: int = SIZE) -> Tensor:
-    """Return maps of codes (N, 8, 8) as images (N, 3, 32, 32), each code in its own colour."""
+    """Return maps of codes (N, H, W) as images (N, 3, 32, 32), each code in its own colour."""
     generator = np.random.default_rng(0)
     palette = torch.from_numpy(generator.random((num_embeddings, 3), np.float32))
-    maps = palette[codes].permute(0, 3, 1, 2)  # (N, 3, 8, 8)
+    maps = palette[codes].permute(0, 3, 1, 2)  # (N, 3, H, W)
     return torch.nn.functional.interpolate(maps, size=(image_size, image_size), mode="nearest")
 
 
@@ -325,15 +391,51 @@ def alt_text(path: Path) -> str:
         return str(picture.info["Description"])
 
 
-def _by_batch_size(
-    histories: Mapping[int, pd.DataFrame],
-) -> Iterator[tuple[int, pd.DataFrame, dict[str, Any]]]:
-    """Yield batch size, history and line style, from dark to light; dashes differ too."""
+def _names(by: str | Sequence[str]) -> list[str]:
+    return [by] if isinstance(by, str) else list(by)
+
+
+def _having(summary: pd.DataFrame, setting: str) -> pd.DataFrame:
+    """Return the runs whose model has a setting."""
+    return summary[summary[setting].notna()]
+
+
+def _lines(rows: pd.DataFrame, by: str) -> Iterator[tuple[str, dict[str, Any], pd.DataFrame]]:
+    """Yield label, look and runs of each line of a model: runs that differ in `by` only.
+
+    The longest line comes first. A model's only line needs no label.
+    """
+    others = [name for name in varied(rows) if name != by]
+    groups: list[tuple[Any, pd.DataFrame]] = list(rows.groupby(others)) if others else [((), rows)]
+    groups.sort(key=lambda group: -group[1][by].nunique())
+    for i, (values, line) in enumerate(groups):
+        label = ""
+        if len(groups) > 1:
+            label = f", {described(others, values if len(others) > 1 else values[0])}"
+        look = {"ls": DASHES[i % len(DASHES)], "fillstyle": FILLS[i % len(FILLS)]}
+        yield label, look, line
+
+
+def _curves(
+    histories: Mapping[Any, pd.DataFrame], names: Sequence[str]
+) -> Iterator[tuple[Any, pd.DataFrame, dict[str, Any]]]:
+    """Yield key, history and look of each curve, from dark to light; dashes differ too."""
     colours = mpl.colormaps["viridis"](np.linspace(0, 0.85, len(histories)))
-    dashes = ["-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1))]
-    for i, (batch_size, history) in enumerate(sorted(histories.items())):
-        style = {"color": colours[i], "ls": dashes[i % len(dashes)], "marker": _marker(history)}
-        yield batch_size, history, style
+    for i, key in enumerate(sorted(histories)):
+        label = ", ".join(map(written, key if len(names) > 1 else (key,)))
+        look = {"label": label, "color": colours[i], "ls": DASHES[i % len(DASHES)]}
+        yield key, histories[key], look | {"marker": _marker(histories[key])}
+
+
+def _draw_claim(axis: Axes, text: str, value: float, color: str) -> None:
+    """Draw a value that someone stated as a dotted line with a text."""
+    axis.axhline(value, ls=":", color=color)
+    axis.annotate(
+        text, (0.02, value), xytext=(0, 3),
+        xycoords=("axes fraction", "data"), textcoords="offset points",
+        color=color, fontsize=8,
+        bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.5},
+    )  # fmt: skip
 
 
 def _marker(history: pd.DataFrame) -> str:
@@ -349,10 +451,11 @@ def _strip(images: Tensor) -> np.ndarray:
     return torch.cat(list(padded), dim=2)[:, :, :-2].permute(1, 2, 0).clamp(0, 1).numpy()
 
 
-def _batch_size_legend(figure: Figure) -> None:
-    """Put the legend to the right of the panels, so that it covers no line."""
+def _legend(figure: Figure, names: Sequence[str]) -> None:
+    """Put a legend of settings to the right of the panels, so that it covers no line."""
     lines = figure.axes[0].get_legend_handles_labels()
-    figure.legend(*lines, title="batch size", loc="outside right center")
+    title = ",\n".join(map(title_of, names))
+    figure.legend(*lines, title=title, loc="outside right center")
 
 
 def _loss_axis(axis: Axes) -> None:
@@ -370,14 +473,25 @@ def _epoch_axis(axis: Axes) -> None:
     axis.xaxis.set_major_locator(ticker.MaxNLocator("auto", integer=True, min_n_ticks=1))
 
 
-def _batch_size_axis(axis: Axes, batch_sizes: pd.Series) -> None:
-    sizes = sorted(set(batch_sizes))
-    axis.set_xscale("log", base=2)
-    axis.set_xticks(sizes, [str(size) for size in sizes])
-    axis.xaxis.set_minor_locator(ticker.NullLocator())
-    axis.set_xlabel("batch size")
+def _setting_axis(axis: Axes, name: str, values: pd.Series) -> None:
+    """Scale and label the axis of a setting: by powers if its values span more than a factor 8."""
+    axis.set_xlabel(title_of(name))
+    if has_text(values):
+        axis.margins(x=0.3)
+        return
+    ticks = sorted(set(values))
+    few = len(ticks) <= 8
+    if 0 < 8 * ticks[0] < ticks[-1]:
+        axis.set_xscale("log", base=2 if few else 10)
+    if few:
+        axis.set_xticks(ticks, [written(tick) for tick in ticks])
+        axis.xaxis.set_minor_locator(ticker.NullLocator())
 
 
 def _span(values: pd.Series, decimals: int) -> str:
     low, high = f"{values.min():.{decimals}f}", f"{values.max():.{decimals}f}"
     return low if low == high else f"{low} to {high}"
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]

@@ -203,7 +203,7 @@ def _find(dataset: str, limit: int | None, size: int, skip_unreadable: bool) -> 
     if dataset == "cifar10":
         return _of_size(read_cifar10(), limit, size)
     if dataset == "photos":
-        train, test = (_photos(split, size)[:limit] for split in ("train", "test"))
+        train, test = (_photos(split, size, limit) for split in ("train", "test"))
         about = (
             f"Crops of photographs that come with scikit-image, resized to {size}×{size}; no "
             "photograph is in both training and test images."
@@ -248,7 +248,7 @@ def _resized(images: np.ndarray, size: int) -> np.ndarray:
     return np.stack([square(Image.fromarray(image), size) for image in images])
 
 
-def _photos(split: str, size: int) -> np.ndarray:
+def _photos(split: str, size: int, limit: int | None) -> np.ndarray:
     """Return square crops of several sizes at seeded places, resized, some mirrored.
 
     No crop is smaller than an image, unless half a photograph is.
@@ -260,7 +260,8 @@ def _photos(split: str, size: int) -> np.ndarray:
         pixels = data.stereo_motorcycle()[0] if name == "motorcycle" else getattr(data, name)()
         photographs.append(Image.fromarray(pixels))
     generator = np.random.default_rng(0 if split == "train" else 1)
-    crops = np.empty((PHOTO_CROPS[split], size, size, 3), np.uint8)
+    count = min(limit or PHOTO_CROPS[split], PHOTO_CROPS[split])
+    crops = np.empty((count, size, size, 3), np.uint8)
     for crop in crops:
         photograph = photographs[generator.integers(len(photographs))]
         most = min(photograph.size) // 2

@@ -28,8 +28,9 @@ BATCH = 250  # test images at a time
 class ImageModel(nn.Module):
     """What training, evaluation, tables and figures ask of a model of images.
 
-    A model has a `title`, `loss`, `reconstruct` and `bits`. One with a discrete latent also has
-    `num_codes`, `codes` and `decode_codes`. Images may be uint8, or float32 in [0, 1].
+    A model has a `title`, `loss`, `reconstruct`, `bits` and `rate_label`. One with a discrete
+    latent also has `num_codes`, `codes` and `decode_codes`. Images may be uint8, or float32 in
+    [0, 1].
 
     Attributes:
         title: the model's name in tables and figures.
@@ -45,6 +46,11 @@ class ImageModel(nn.Module):
     def num_codes(self) -> int:
         """How many codes a discrete latent chooses from; 0 if the latent is continuous."""
         return 0
+
+    @property
+    def rate_label(self) -> str:
+        """The settings that its rate depends on, such as `β = 0.1`, for labels in figures."""
+        return ""
 
     def bits(self, last: Mapping[Any, Any]) -> float:
         """Return the bits that the latent of an image takes.
@@ -127,6 +133,11 @@ class GaussianModel(ImageModel):
         self.observation = observation
         self.data_variance = data_variance
         self.image_size = image_size
+
+    @property
+    def rate_label(self) -> str:
+        """The weight of the KL term, or that it is calibrated."""
+        return "calibrated" if self.observation == "calibrated" else f"β = {self.beta:g}"
 
     def bits(self, last: Mapping[Any, Any]) -> float:
         """Return the KL term of the last epoch in bits an image."""
@@ -293,6 +304,11 @@ class VQVAE(ImageModel):
         """How many codes the codebook has."""
         return self.quantizer.num_embeddings
 
+    @property
+    def rate_label(self) -> str:
+        """The size of the grid and of the codebook."""
+        return f"{self.grid}×{self.grid}, K = {self.num_codes}"
+
     def bits(self, last: Mapping[Any, Any]) -> float:
         """Return the bits of an image's codes, all of equal length."""
         return self.grid**2 * math.log2(self.num_codes)
@@ -365,6 +381,12 @@ def build_model(config: Settings, data_variance: float) -> ImageModel:
     values = {name: getattr(config, name) for name in settings(config.model)}
     with torch.random.fork_rng([]):
         return MODELS[config.model](**values, data_variance=data_variance)
+
+
+def without_weights(config: Settings, data_variance: float = 1.0) -> ImageModel:
+    """Return a model that takes no memory, for what its settings alone say of it."""
+    with torch.device("meta"):
+        return build_model(config, data_variance)
 
 
 @torch.no_grad()

@@ -11,7 +11,7 @@ resume.pt, progress.json, .lock, .holder   only while the run is under way
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from io import BytesIO
@@ -26,11 +26,11 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
-from vqlib.config import Config, TrainConfig
+from vqlib.config import Config, TrainConfig, settings_of, varied
 from vqlib.errors import UserError
 from vqlib.evaluation import evaluate
 from vqlib.images import Images, load_images
-from vqlib.models import ImageModel, build_model
+from vqlib.models import ImageModel, build_model, without_weights
 from vqlib.quantizer import COLLAPSED
 from vqlib.system.checkpoint import FORMAT, check_format, check_weights
 from vqlib.system.files import read_bytes, read_json, write_atomically, write_json
@@ -132,9 +132,23 @@ class Run(StoredRun):
     @property
     def bits(self) -> float:
         """Bits that the model's latent takes for an image; see the model's `bits`."""
-        with torch.device("meta"):  # no weights are needed
-            model = build_model(self.config, self.data_variance)
-        return model.bits(self.history.iloc[-1].to_dict())
+        return self._untrained.bits(self.history.iloc[-1].to_dict())
+
+    @property
+    def rate_label(self) -> str:
+        """The settings that its rate depends on; see the model's `rate_label`."""
+        return self._untrained.rate_label
+
+    @property
+    def num_codes(self) -> int:
+        """How many codes the model's codebook has; 0 if its latent is continuous."""
+        return self._untrained.num_codes
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The settings that the run's model uses; its precision is the one that `auto` gave."""
+        values = self.config.to_dict() | {"precision": self.environment.get("precision")}
+        return {name: values[name] for name in settings_of(self.config.model)}
 
     @property
     def terms(self) -> list[str]:
@@ -165,6 +179,11 @@ class Run(StoredRun):
         originals, reconstructions = tiles.permute(0, 2, 4, 1, 3)
         return originals, reconstructions
 
+    @property
+    def _untrained(self) -> ImageModel:
+        """A model of the run's sizes, without weights."""
+        return without_weights(self.config, self.data_variance)
+
 
 def load_run(path: str | Path) -> Run:
     """Return the finished run in a folder; `model`, `history` and `evaluation` are attributes.
@@ -193,6 +212,29 @@ def find_runs(folder: str | Path) -> list[Run]:
     finished = [path for path in sorted(Path(folder).glob("*")) if is_finished(path)]
     runs = [load_run(path) for path in finished if not is_prior(path)]
     return sorted(runs, key=lambda r: (r.config.model, r.config.batch_size, r.config.seed))
+
+
+def by_setting(runs: Iterable[Run], model: str) -> dict[Any, list[Run]]:
+    """Return a model's runs by the setting in which they differ; the seeds of one are together.
+
+    Returns:
+        The keys are the setting's values in rising order. If the runs differ in several settings,
+        they are tuples of values, in the order of `varied`.
+
+    Raises:
+        UserError: if there is no run of the model.
+    """
+    runs = list(runs)
+    own = [run for run in runs if run.config.model == model]
+    if not own:
+        models = ", ".join(sorted({run.config.model for run in runs}))
+        raise UserError(f"there is no run of the model {model!r}: choose one of {models}")
+    names = varied(pd.DataFrame([run.settings for run in own]))
+    found: dict[Any, list[Run]] = {}
+    for run in own:
+        key = tuple(run.settings[name] for name in names)
+        found.setdefault(key if len(names) > 1 else key[0], []).append(run)
+    return dict(sorted(found.items(), key=lambda item: item[0]))
 
 
 def is_finished(folder: Path) -> bool:

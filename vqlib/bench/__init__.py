@@ -3,7 +3,9 @@
     Training a VQ-VAE   a plain PyTorch loop; pythae
     Its quantizer       vector-quantize-pytorch
     SSIM                a loop over scikit-image
-    Only vqlib          evaluation of a run, memory, speed with more images
+    Reading pictures    torchvision's ImageFolder
+    Only vqlib          evaluation of a run, images to a file of codes and back, memory, speed with
+                        more images
     On a GPU            training both models, if there is a GPU
 
 The benchmark prints a table and writes it to benchmarks/results/, as JSON and as Markdown. It uses

@@ -18,8 +18,9 @@ from torch import Tensor, nn
 
 from vqlib.bench.baseline import PlainLoop
 from vqlib.config import TrainConfig
-from vqlib.images import Images
+from vqlib.images import Images, load_images
 from vqlib.quantizer import VectorQuantizer
+from vqlib.rates import decode_pictures, encode
 from vqlib.similarity import ssim
 from vqlib.system.machine import cores, peak_memory
 from vqlib.system.progress import Progress
@@ -147,6 +148,22 @@ def train_alone(config: TrainConfig, folder: Path) -> tuple[float, float | None]
         fit(replace(config, limit=FEW), results=folder / f"warm-up-{config.limit}", device="cpu")
         run = fit(config, results=folder, device="cpu")
     return run.environment["n_train"] / float(run.history["seconds"].sum()), peak_memory()
+
+
+def code_alone(config: TrainConfig, count: int, folder: Path) -> tuple[float, float, float | None]:
+    """Write test images to a file of codes, and read them back as PNG files.
+
+    Returns:
+        Images per second written and read, and peak memory in MB.
+    """
+    file, pictures = folder / "images.vqlb", folder / "pictures"
+    with quiet():
+        run = fit(replace(config, limit=FEW), results=folder, device="cpu")
+        images = load_images(config.dataset).test[:count]
+        encode(run, images[:FEW])  # to warm up
+        writing = timed(lambda: file.write_bytes(encode(run, images)))
+        reading = timed(decode_pictures, run.folder, file, pictures)
+    return len(images) / writing, len(images) / reading, peak_memory()
 
 
 def plain_rate(loop: PlainLoop) -> float:

@@ -22,11 +22,13 @@ import torch
 
 from vqlib.bench import peers
 from vqlib.bench.baseline import PlainLoop
+from vqlib.bench.folders import reading
 from vqlib.bench.loops import (
     FEW,
     OwnLoop,
     StudyProcesses,
     batched_ssim,
+    code_alone,
     flops_per_image,
     interleave,
     looped_ssim,
@@ -66,10 +68,13 @@ class Sizes:
     growth_images: int  # the most images in the rows on growth
     quality_epochs: int  # at most, to reach the quality; 0 leaves this measurement out
     config: TrainConfig
+    pictures: int = 5_000  # in a folder that is read
 
 
 QUICK = Sizes("quick", 3, 1_024, 10_000, 200, 2_000, 2_048, 0, TrainConfig(model="vqvae"))
-FULL = Sizes("full", 5, 4_096, 10_000, 1_000, 10_000, 50_000, 25, TrainConfig(model="vqvae"))
+FULL = Sizes(
+    "full", 5, 4_096, 10_000, 1_000, 10_000, 50_000, 25, TrainConfig(model="vqvae"), 50_000
+)
 
 
 def run(sizes: Sizes, dataset: str = "auto", folder: Path = RESULTS) -> list[Row]:
@@ -208,6 +213,23 @@ def evaluation(sizes: Sizes, images: Images, _folder: Path) -> list[Row]:
     return [Row(what, "all metrics and SSIM protocols, once", "s", taken)]
 
 
+def coding(sizes: Sizes, images: Images, folder: Path) -> list[Row]:
+    """Time images to a file of codes and back, in a process of its own, with its memory."""
+    config = replace(sizes.config, dataset=images.name, epochs=1)
+    count = min(sizes.test_images, len(images.test))
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:
+        writing, reading, peak = process.submit(code_alone, config, count, folder).result()
+    how = "entropy-coded by frequencies, once"
+    what = f"Peak memory of coding {count:,} images"
+    return [
+        Row(f"{count:,} images to a file of codes", how, RATE, writing),
+        Row(f"A file of codes to {count:,} PNG files", how, RATE, reading),
+        Row(what, "not measured: this system has no /proc")
+        if peak is None
+        else Row(what, "resident, with all images of the data set", "MB", peak),
+    ]
+
+
 def growth(sizes: Sizes, images: Images, folder: Path) -> list[Row]:
     """Measure speed and memory with a quarter, half and all images, each in its own process."""
     count = min(sizes.growth_images, len(images.train))
@@ -231,6 +253,11 @@ def growth(sizes: Sizes, images: Images, folder: Path) -> list[Row]:
         return [*rows, Row(what, "not measured: this system has no /proc")]
     how = f"resident, with data and evaluation; with half of them: {number(peaks[1])} MB"
     return [*rows, Row(what, how, "MB", peaks[2], peaks[0], beside)]
+
+
+def folder_of_pictures(sizes: Sizes, images: Images, folder: Path) -> list[Row]:
+    """Compare reading a folder of small pictures with torchvision's ImageFolder."""
+    return reading(sizes.pictures, sizes.repeats, images, folder)
 
 
 def quality(sizes: Sizes, images: Images, folder: Path) -> list[Row]:
@@ -293,7 +320,9 @@ MEASUREMENTS: dict[str, Callable[[Sizes, Images, Path], list[Row]]] = {
     f"training, against {peers.TRAINER}": package,
     "SSIM, against scikit-image": similarity,
     "evaluation of a run": evaluation,
+    "images to a file of codes and back": coding,
     "growth with the number of images": growth,
+    "reading a folder of pictures": folder_of_pictures,
     "GPU": gpu,
     "time to quality": quality,
 }

@@ -5,6 +5,7 @@ import json
 import os
 import warnings
 from collections.abc import Mapping
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -53,6 +54,22 @@ def typed_parameters(source: Path, parameters: Mapping[str, Any]) -> dict[str, A
         }
     except UserError as error:
         raise UserError(f"{source.name}: {error}") from None
+
+
+@cache
+def keywords(path: Path, function: str) -> set[str] | None:
+    """Return the names of the arguments that a notebook's code gives to a function.
+
+    Returns:
+        None if the code does not call it, or passes `**values`.
+    """
+    names: set[str] = set()
+    for cell in _read(path).cells:
+        with suppress(SyntaxError):  # a cell with %magic
+            for node in ast.walk(ast.parse(cell.source if cell.cell_type == "code" else "")):
+                if isinstance(node, ast.Call) and ast.unparse(node.func) == function:
+                    names |= {keyword.arg or "**" for keyword in node.keywords}
+    return None if not names or "**" in names else names
 
 
 def run_notebook(

@@ -7,6 +7,7 @@ from vqlib.images import scale
 from vqlib.similarity import check_pair, ssim
 
 MEASURES = ("nmse", "psnr", "mean_psnr", "ssim")
+DRAWN = 16  # test images to draw, as many as in the sheet of a run
 
 
 def distortion(originals: Tensor, decoded: Tensor, data_variance: float) -> dict[str, float]:

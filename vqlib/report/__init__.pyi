@@ -1,12 +1,17 @@
 from .claims import CLAIMED_SSIM as CLAIMED_SSIM
 from .claims import is_original_study as is_original_study
 from .findings import Findings as Findings
+from .findings import codebook_sizes as codebook_sizes
 from .findings import equal_steps_table as equal_steps_table
 from .findings import load_findings as load_findings
 from .findings import longer_run as longer_run
 from .findings import mean_histories as mean_histories
 from .findings import precision_effect as precision_effect
 from .findings import seed_histories as seed_histories
+from .rates import equal_rate_table as equal_rate_table
+from .rates import pictures_near as pictures_near
+from .rates import rate_table as rate_table
+from .rates import run_pictures as run_pictures
 from .tables import claim_table as claim_table
 from .tables import comparison_table as comparison_table
 from .tables import final_losses as final_losses

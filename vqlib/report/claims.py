@@ -8,7 +8,8 @@ import math
 
 import pandas as pd
 
-from vqlib.runs import Run
+from vqlib.config import varied
+from vqlib.runs import Run, by_setting
 
 # Sections 3.2 and 3.2.2; the protocol of SSIM is not stated there.
 CLAIMED_SSIM = {"vae": 0.78, "vqvae": 0.96}
@@ -29,8 +30,9 @@ CLOSE = 0.05  # a value is "about" another one if it is no further away than thi
 
 
 def is_original_study(summary: pd.DataFrame) -> bool:
-    """Return whether the runs have the data and the length of the original report's."""
-    return all((summary[name] == value).all() for name, value in ORIGINAL_STUDY.items())
+    """Return whether the runs are the original report's: its data, its length, its sweep."""
+    same = all((summary[name] == value).all() for name, value in ORIGINAL_STUDY.items())
+    return same and varied(summary) == ["batch_size"]
 
 
 def claims(summary: pd.DataFrame) -> pd.DataFrame:
@@ -78,17 +80,19 @@ def protocol_scores(runs: list[Run]) -> pd.DataFrame:
     """Return the SSIM of the same reconstructions by each protocol.
 
     Returns:
-        Index: the protocols. Columns: each model's mean over its batch sizes, and its lowest
-        score at any batch size as `<model>_lowest`. A batch size counts once, whatever its seeds.
+        Index: the protocols. Columns: each model's mean over its settings, such as batch sizes,
+        and its lowest score at any of them as `<model>_lowest`. Each counts once, whatever its
+        seeds.
     """
-    scores = pd.DataFrame(
-        [
-            {"model": r.config.model, "batch_size": r.config.batch_size}
-            | r.evaluation["ssim_by_protocol"]
-            for r in runs
-        ]
-    ).set_index(["model", "batch_size"])
-    each = scores.astype(float).groupby(["model", "batch_size"]).mean().groupby("model")
+    models = sorted({run.config.model for run in runs})
+    scores = {
+        (model, str(key)): pd.DataFrame([r.evaluation.get("ssim_by_protocol", {}) for r in seeds])
+        .astype(float)
+        .mean()
+        for model in models
+        for key, seeds in by_setting(runs, model).items()
+    }
+    each = pd.DataFrame(scores).T.groupby(level=0)
     lowest = each.min().T.add_suffix("_lowest")
     return pd.concat([each.mean().T, lowest], axis=1).rename_axis(columns=None)
 

@@ -5,19 +5,15 @@ from typing import Any
 
 import pandas as pd
 
-from vqlib.config import TrainConfig
+from vqlib.config import TrainConfig, settings_of, title_of, varied, written
 from vqlib.evaluation import METRICS
-from vqlib.models import MODELS, settings
+from vqlib.models import MODELS
 from vqlib.report import claims
 from vqlib.report.words import number
 from vqlib.runs import Run
 
 LOSSES = ["train_loss", "train_reconstruction_loss"]  # of the last epoch
-COLUMNS = {  # heading and decimals of what is no metric
-    "precision": ("Precision", 0),
-    "model": ("Model", 0),
-    "batch_size": ("Batch size", 0),
-    "epochs": ("Epochs", 0),
+COLUMNS = {  # heading and decimals of what is neither a metric nor a setting
     "steps": ("Steps", 0),
     "bits": ("Bits", 1),
     "train_loss": ("Total loss", 4),
@@ -26,14 +22,15 @@ COLUMNS = {  # heading and decimals of what is no metric
 
 
 def comparison_table(summary: pd.DataFrame) -> pd.DataFrame:
-    """Return test figures by model and batch size; mean ± deviation if there are seeds."""
+    """Return test figures by model and by what varies; mean ± deviation if there are seeds."""
     metrics = [name for name, m in METRICS.items() if m.heading and summary[name].notna().any()]
-    return _means(summary, ["model", "batch_size"], ["bits", *metrics]).set_index("Model")
+    return _means(summary, ["model", *varied(summary)], ["bits", *metrics]).set_index("Model")
 
 
 def final_losses(summary: pd.DataFrame, model: str = "vqvae") -> pd.DataFrame:
-    """Return a model's last training losses and its test error by batch size."""
-    return _losses(summary[summary["model"] == model], ["batch_size"])
+    """Return a model's last training losses and its test error by what varies."""
+    own = summary[summary["model"] == model]
+    return _losses(own, varied(own))
 
 
 def settings_table(runs: list[Run]) -> pd.DataFrame:
@@ -41,7 +38,7 @@ def settings_table(runs: list[Run]) -> pd.DataFrame:
     titles = {run.config.model: MODELS[run.config.model].title for run in runs}
     table = {}
     for field in fields(TrainConfig):
-        used = {m: not _is_own(field.name) or field.name in settings(m) for m in titles}
+        used = {model: field.name in settings_of(model) for model in titles}
         values = {
             title: _several(runs, model, field.name) if used[model] else "–"
             for model, title in titles.items()
@@ -57,7 +54,7 @@ def precision_table(summary: pd.DataFrame) -> pd.DataFrame:
 
 
 def longer_table(summary: pd.DataFrame, longer: pd.DataFrame) -> pd.DataFrame:
-    """Return the VQ-VAE's losses and test error by batch size and epochs.
+    """Return the VQ-VAE's losses and test error by batch size and by epochs.
 
     Args:
         summary: of a study.
@@ -126,11 +123,6 @@ def start_table(summary: pd.DataFrame, normal: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=columns).set_index("Batch size")
 
 
-def _is_own(name: str) -> bool:
-    """Return whether a setting is one of some models only."""
-    return any(name in settings(model) for model in MODELS)
-
-
 def _several(runs: list[Run], model: str, name: str) -> str:
     values = {getattr(run.config, name) for run in runs if run.config.model == model}
     return ", ".join(
@@ -147,30 +139,37 @@ def _with_commitment(losses: pd.DataFrame) -> pd.DataFrame:
     return losses.assign(commitment=total - reconstruction)
 
 
-def _losses(vqvae: pd.DataFrame, by: list[str]) -> pd.DataFrame:
-    table = _means(vqvae, by, ["steps", *LOSSES, "test_nmse"])
-    return table.rename(columns={"NMSE": "Test NMSE"}).set_index("Batch size")
+def _losses(own: pd.DataFrame, by: list[str]) -> pd.DataFrame:
+    table = _means(own, by, ["steps", *LOSSES, "test_nmse"])
+    return table.rename(columns={"NMSE": "Test NMSE"}).set_index(_column(by[0])[0])
 
 
 def _means(summary: pd.DataFrame, by: list[str], columns: list[str]) -> pd.DataFrame:
-    groups = summary.groupby(by)
+    """Return means over seeds as text, with the deviation; say so if a seed lacks a value."""
+    groups = summary.groupby(by, dropna=False)
     means, deviations = groups[columns].mean().reset_index(), groups[columns].std().reset_index()
+    counts, sizes = groups[columns].count(), groups.size()
     text = pd.DataFrame({_column(name)[0]: means[name].map(_title) for name in by})
     for name in columns:
         heading, decimals = _column(name)
-        pairs = zip(means[name], deviations[name], strict=True)
-        text[heading] = [number(*pair, decimals) for pair in pairs]
+        numbers = zip(means[name], deviations[name], counts[name], sizes, strict=True)
+        text[heading] = [
+            number(mean, deviation, decimals)
+            + (f" ({count} of {size})" if 0 < count < size else "")
+            for mean, deviation, count, size in numbers
+        ]
     return text
 
 
 def _column(name: str) -> tuple[str, int]:
     """Return heading and decimals."""
-    metric = METRICS.get(name)
-    return COLUMNS[name] if metric is None else (metric.heading, metric.decimals)
+    if metric := METRICS.get(name):
+        return metric.heading, metric.decimals
+    return COLUMNS.get(name) or (title_of(name).capitalize(), 0)
 
 
-def _title(value: object) -> str:
-    return MODELS[value].title if value in MODELS else str(value)
+def _title(value: Any) -> str:
+    return MODELS[value].title if value in MODELS else written(value)
 
 
 def _digits(score: float) -> str:

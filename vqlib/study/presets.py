@@ -1,24 +1,23 @@
 """Presets: the runs that a study consists of, read and checked before anything runs."""
 
-import itertools
 from collections import Counter
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from vqlib.config import TrainConfig
-from vqlib.documents.notebook import parameter_names, typed_parameters
+from vqlib.config import TrainConfig, settings_of
+from vqlib.documents.notebook import keywords, parameter_names, typed_parameters
 from vqlib.errors import UserError
 from vqlib.images import resolve_dataset
-from vqlib.models import MODELS, settings
+from vqlib.models import without_weights
 from vqlib.paths import ROOT
 from vqlib.runs import has_weights, is_finished
 from vqlib.study.cluster import Job
+from vqlib.study.sweep import configs_of
 
 FULL = "paper"  # the study whose results, figures and report are the project's own
-GRID = {"model": "models", "batch_size": "batch_sizes", "seed": "seeds"}
 NOTEBOOKS = {  # a model without a notebook of its own is trained by `vqlib train`
     "vae": "01_vae_baseline.ipynb",
     "vqvae": "02_vqvae.ipynb",
@@ -80,6 +79,18 @@ class Study:
         return "vqvae" if "vqvae" in models else models[0]
 
     @property
+    def rates(self) -> Path | None:
+        """The folder of the runs whose rates are compared, if any are.
+
+        These are its own runs if one of its models has several rates. The full study takes those
+        that are shipped.
+        """
+        if self.name == FULL:
+            return self.root / "results" / "rate"
+        rates = {(each.model, without_weights(each).rate_label) for each in self.configs}
+        return self.folder if len(rates) > len({each.model for each in self.configs}) else None
+
+    @property
     def run_names(self) -> list[str]:
         """The names of its run folders."""
         return [config.run_name for config in self.configs]
@@ -120,7 +131,7 @@ class Study:
         No value is left to a default: a notebook may have been saved with another one.
         """
         notebook, values = self.notebook(config), config.to_dict()
-        names = parameter_names(notebook) if notebook else _settings_of(config.model)
+        names = parameter_names(notebook) if notebook else settings_of(config.model)
         given = {name: values[name] for name in names if name in values}
         return given | {"results": str(self.folder)}
 
@@ -142,16 +153,21 @@ def load_study(preset: str, dataset: str | None = None, root: Path = ROOT) -> St
         raise UserError(f"unknown preset {preset!r}: choose one of {', '.join(known)}")
     path = known[preset]
     values = _read(path)
-    job = _job(path, values.pop("job", {}))
-    configs = [_config(path, each) for each in _varied(path, values)]
-    _check_names(path, values, {config.model for config in configs})
-    values["dataset"] = resolve_dataset(dataset or values.get("dataset", "cifar10"))
-    study = Study(preset, [_with_settings(path, each, values) for each in configs], job, root)
-    for name, count in Counter(study.run_names).items():
-        if count > 1:
-            raise UserError(f"{path}: {name} is listed {count} times")
-    for config in study.configs:
-        _check_notebook(path, study, config)
+    if dataset:
+        values["dataset"] = dataset
+    try:
+        job = Job.from_dict(values.pop("job", {}))
+        configs = configs_of(values)
+        found = {name: resolve_dataset(name) for name in {each.dataset for each in configs}}
+        configs = [replace(each, dataset=found[each.dataset]) for each in configs]
+        study = Study(preset, configs, job, root)
+        for name, count in Counter(study.run_names).items():
+            if count > 1:
+                raise UserError(f"{name} is listed {count} times")
+        for config in configs:
+            _check_notebook(study, config)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
     return study
 
 
@@ -166,76 +182,21 @@ def _read(path: Path) -> dict[str, Any]:
     return values
 
 
-def _varied(path: Path, values: dict[str, Any]) -> list[dict[str, Any]]:
-    """Take the lists out of a preset; return model, batch size and seed of each run."""
-    also = values.pop("also", [])
-    lists = {name: values.pop(name, None) for name in GRID.values()}
-    for name, value in lists.items():
-        if not isinstance(value, list) or not value:
-            raise UserError(f"{path}: {name} must be a list such as [1, 2]")
-    if not isinstance(also, list) or not all(
-        isinstance(run, dict) and set(run) == set(GRID) for run in also
-    ):
-        raise UserError(
-            f"{path}: also must be a list of runs such as {{model: vae, batch_size: 16, seed: 1}}"
-        )
-    grid = [dict(zip(GRID, each, strict=True)) for each in itertools.product(*lists.values())]
-    return [*grid, *also]
-
-
-def _job(path: Path, values: Any) -> Job:
-    try:
-        return Job.from_dict(values)
-    except UserError as error:
-        raise UserError(f"{path}: {error}") from None
-
-
-def _config(path: Path, values: dict[str, Any]) -> TrainConfig:
-    try:
-        return TrainConfig.from_dict(values)
-    except UserError as error:
-        raise UserError(f"{path}: {error}") from None
-
-
-def _with_settings(path: Path, config: TrainConfig, values: dict[str, Any]) -> TrainConfig:
-    """Return the config with those of the preset's values that its model has."""
-    own = {name: values[name] for name in _settings_of(config.model) if name in values}
-    return _config(path, {**config.to_dict(), **own})
-
-
-def _settings_of(model: str) -> list[str]:
-    """Return the names of all settings of a model: its own, and those that every model has."""
-    of_others = {name for other in MODELS for name in settings(other)} - set(settings(model))
-    return [f.name for f in fields(TrainConfig) if f.name not in {"model", *of_others}]
-
-
-def _check_names(path: Path, values: dict[str, Any], models: set[str]) -> None:
-    """Refuse a name that none of the preset's models has, or that a list gives."""
-    for name, grid in GRID.items():
-        if name in values:
-            raise UserError(f"{path}: use the list {grid} instead of {name}")
-    known = {name for model in models for name in _settings_of(model)} - set(GRID)
-    for name in values:
-        if name not in known:
-            raise UserError(
-                f"{path}: unknown parameter {name!r}: choose from {', '.join(sorted(known))}"
-            )
-
-
-def _check_notebook(path: Path, study: Study, config: TrainConfig) -> None:
+def _check_notebook(study: Study, config: TrainConfig) -> None:
     """Refuse a run whose notebook cannot train it."""
     notebook = study.notebook(config)
     if notebook is None:
         return
-    names = parameter_names(notebook)
+    names, passed = parameter_names(notebook), keywords(notebook, "TrainConfig")
     for f in fields(TrainConfig):
-        value = getattr(config, f.name)
+        value, problem = getattr(config, f.name), ""
         if f.name not in ("model", *names) and value != f.default:
-            raise UserError(
-                f"{path}: {f.name} is {value}, but {notebook.name} has no such parameter: "
-                "add it to the notebook's parameters cell"
-            )
+            problem = "has no such parameter: add it to the notebook's parameters cell"
+        elif f.name in names and passed and f.name not in passed:
+            problem = "does not pass it on: add it to the call of TrainConfig"
+        if problem:
+            raise UserError(f"{f.name} is {value}, but {notebook.name} {problem}")
     try:
         typed_parameters(notebook, study.arguments(config))
     except UserError as error:
-        raise UserError(f"{path}: {error}: correct the notebook's parameters cell") from None
+        raise UserError(f"{error}: correct the notebook's parameters cell") from None

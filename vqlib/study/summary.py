@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import fields
 from numbers import Real
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from vqlib.config import TrainConfig
+from vqlib.config import DATA, varied
 from vqlib.errors import UserError
 from vqlib.evaluation import METRICS
 from vqlib.paths import shown
@@ -24,30 +23,30 @@ SUMMARY_COLUMNS = (
     *("perplexity", "seconds", "bits", "run", "dataset", "n_train", "n_test", "learning_rate"),
 )
 TEXTS = ("model", "precision", "device", "run", "dataset")
-VARIED = ("batch_size", "seed", "precision")  # may differ between two runs of one model
-SHARED = (  # the same in all runs
-    *("dataset", "image_size", "epochs", "learning_rate", "limit", "data_md5"),
-)
 
 
 def summarise(runs: list[Run]) -> pd.DataFrame:
     """Return a table with a row for each run.
 
     Training losses are those of the last epoch, test figures those of the stored weights. The
-    columns are `SUMMARY_COLUMNS`, then any other metric that has a heading. A metric that a run
-    does not have is NaN.
+    columns are `SUMMARY_COLUMNS`, then any other setting in which runs differ, then any other
+    metric that has a heading. A metric or a further setting that a run does not have is NaN.
 
     Raises:
-        UserError: if the runs are not of one study, or a run lacks anything but a metric or has a
-            value that is not finite.
+        UserError: if the runs are not of the same images, or a run lacks anything but a metric or
+            has a value that is not finite.
     """
-    _check_one_study(runs)
-    columns = [*SUMMARY_COLUMNS, *_further_metrics()]
+    _check_same_data(runs)
+    known = [*SUMMARY_COLUMNS, *_further_metrics()]
+    settings = pd.DataFrame([run.settings for run in runs])
+    further = [name for name in varied(settings) if name not in known]
     rows = []
     for run in runs:
         values = _values(run)
-        rows.append({column: _value(run, column, values) for column in columns})
-    return pd.DataFrame(rows, columns=columns)
+        rows.append({column: _value(run, column, values) for column in known})
+    table = pd.DataFrame(rows, columns=known)
+    after = len(SUMMARY_COLUMNS)
+    return pd.concat([table.iloc[:, :after], settings[further], table.iloc[:, after:]], axis=1)
 
 
 def load_summary(results: str | Path) -> pd.DataFrame:
@@ -77,10 +76,11 @@ def load_runs(results: str | Path, summary: pd.DataFrame) -> list[Run]:
         summary: as `load_summary` returns it.
 
     Raises:
-        UserError: if a run is missing, or the runs are not of one study.
+        UserError: if a run is missing, or the runs are not of the same images.
     """
     runs = [load_run(Path(results) / name) for name in summary["run"]]
     now = summarise(runs)
+    summary = summary.reindex(columns=now.columns)
     differing = [
         f"{column} of {name} is {there} in the summary and {here} in the run"
         for column in now.columns
@@ -114,6 +114,9 @@ def _content(study: Study) -> bytes:
             )
     table = summarise(runs)
     unused = [name for name in _further_metrics() if table[name].isna().all()]
+    for name in varied(table):  # whole numbers stay whole if a model does not have the setting
+        if table[name].isna().any():
+            table[name] = table[name].convert_dtypes()
     return table.drop(columns=unused).to_csv(index=False).encode()
 
 
@@ -148,25 +151,23 @@ def _value(run: Run, column: str, values: Mapping[str, Any]) -> Any:
     return value
 
 
-def _check_one_study(runs: list[Run]) -> None:
-    """Refuse runs that no figure should mix: those that differ in more than a study varies."""
-    own = {field.name for field in fields(TrainConfig)} - {"model", *VARIED}
-    first: dict[str, Run] = {}
-    for run in runs:
-        same_model = first.setdefault(run.config.model, run)
-        for other, names in ((runs[0], SHARED), (same_model, sorted(own))):
-            a, b = _settings(other), _settings(run)
-            if differing := [
-                f"{name} {a[name]} and {b[name]}" for name in names if a[name] != b[name]
-            ]:
-                raise UserError(
-                    f"{run.folder.parent} mixes runs that cannot be compared: "
-                    f"{other.folder.name} and {run.folder.name} differ in {', '.join(differing)}"
-                )
-
-
-def _settings(run: Run) -> dict[str, Any]:
-    return {**run.config.to_dict(), "data_md5": run.environment.get("data_md5")}
+def _check_same_data(runs: list[Run]) -> None:
+    """Refuse runs that no table should mix: those of other images than the first one's."""
+    first, *others = [
+        {name: getattr(run.config, name) for name in DATA}
+        | {"data_md5": run.environment.get("data_md5")}
+        for run in runs
+    ]
+    for run, values in zip(runs[1:], others, strict=True):
+        if differing := [
+            f"{name} {first[name]} and {value}"
+            for name, value in values.items()
+            if value != first[name]
+        ]:
+            raise UserError(
+                f"{run.folder.parent} mixes runs that cannot be compared: {runs[0].folder.name} "
+                f"and {run.folder.name} differ in {', '.join(differing)}"
+            )
 
 
 def _same(a: object, b: object) -> bool:

@@ -58,7 +58,7 @@ class Listing:
         They come in an order in which they can be read quickly.
         """
         for index, entry in enumerate(self.entries):
-            yield index, self.root.joinpath(*entry.parts).read_bytes
+            yield index, partial(_read_file, os.path.join(self.root, *entry.parts))
 
     def add(self, parts: tuple[str, ...], size: int, mark: tuple[int, ...]) -> None:
         """Add a file, if it is a picture by its name."""
@@ -77,6 +77,11 @@ def list_pictures(root: Path) -> Listing:
     listing = _list_folder(root) if root.is_dir() else _list_archive(root)
     listing.entries.sort(key=lambda entry: entry.parts)
     return listing
+
+
+def _read_file(path: str) -> bytes:
+    with open(path, "rb", buffering=0) as file:  # a few microseconds faster than Path.read_bytes
+        return file.read()
 
 
 def is_picture(name: str) -> bool:

@@ -1,0 +1,47 @@
+"""Systems are compared at one rate, between their points and never beyond them."""
+
+import math
+
+import pandas as pd
+import pytest
+
+from vqlib.rates.equal import at_rate, equal_rate, seed_spread
+from vqlib.rates.measures import MEASURES
+
+
+def points(system: str, *rows: tuple[str, float, float]) -> pd.DataFrame:
+    """Return points of a system from settings, bits and one value for all measures."""
+    table = pd.DataFrame(rows, columns=["setting", "bits", "nmse"])
+    return table.assign(system=system, rate="coded", **dict.fromkeys(MEASURES, table["nmse"]))
+
+
+def test_between_two_points_a_measure_follows_the_logarithm_of_the_rate() -> None:
+    curve = points("A", ("a", 100, 20.0), ("b", 400, 24.0), ("c", 1600, 30.0))
+    assert at_rate(curve, 200, "psnr") == pytest.approx(22)
+    assert at_rate(curve, 400, "psnr") == pytest.approx(24)
+    assert at_rate(curve, 800, "psnr") == pytest.approx(27)
+
+
+@pytest.mark.parametrize("bits", [99.9, 1600.1])
+def test_nothing_is_extrapolated(bits: float) -> None:
+    assert math.isnan(at_rate(points("A", ("a", 100, 20.0), ("b", 1600, 30.0)), bits, "psnr"))
+
+
+def test_seeds_of_a_setting_count_as_one_point() -> None:
+    curve = points("A", ("a", 90, 19.0), ("a", 110, 21.0), ("b", 400, 24.0))
+    assert at_rate(curve, 200, "psnr") == pytest.approx(22)
+    assert seed_spread(curve, "psnr") == pytest.approx(math.sqrt(2))
+    assert math.isnan(seed_spread(points("A", ("a", 90, 19.0)), "psnr"))
+
+
+def test_systems_are_listed_from_the_best_down_if_they_reach_the_rate() -> None:
+    all_of_them = pd.concat(
+        [
+            points("worse", ("a", 100, 20.0), ("b", 400, 24.0)),
+            points("better", ("a", 100, 22.0), ("b", 400, 26.0)),
+            points("too costly", ("a", 5000, 40.0), ("b", 6000, 41.0)),
+        ]
+    )
+    table = equal_rate(all_of_them, 200)
+    assert list(table.index) == [("better", "coded"), ("worse", "coded")]
+    assert list(table["psnr"]) == pytest.approx([24, 22])

@@ -1,0 +1,12 @@
+from .codebook import ema_update as ema_update
+from .codebook import perplexity as perplexity
+from .training import YourVAE as YourVAE
+from .training import YourVQVAE as YourVQVAE
+from .training import train_vae as train_vae
+from .training import train_vqvae as train_vqvae
+from .vae import kl as kl
+from .vae import negative_elbo as negative_elbo
+from .vae import reparametrise as reparametrise
+from .vqvae import codebook_and_commitment as codebook_and_commitment
+from .vqvae import nearest_codes as nearest_codes
+from .vqvae import straight_through as straight_through

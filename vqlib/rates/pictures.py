@@ -1,0 +1,262 @@
+"""Pictures to a file of codes and back: what `vqlib encode` and `vqlib decode` do."""
+
+import math
+import os
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, cast
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from vqlib.errors import UserError
+from vqlib.images import check_images, scale
+from vqlib.models import BATCH, ImageModel
+from vqlib.rates.coding import code_probabilities, entropy_bits, ideal_bits, pack, unpack
+from vqlib.rates.container import CodedImages, dump, parse
+from vqlib.runs import WEIGHTS, Run, load_run, load_run_images
+from vqlib.system.files import make_folder, read_bytes, write_atomically
+from vqlib.system.listing import list_pictures
+from vqlib.system.pictures import SUFFIXES, Decoded, quiet, tell_kinds, tell_sizes
+from vqlib.system.pictures import decode as decode_picture
+
+
+@torch.no_grad()
+def encode(run: Run, images: Tensor, names: Sequence[str] = ()) -> bytes:
+    """Return images as the content of a file: their codes, entropy-coded.
+
+    Args:
+        run: one whose model has codes.
+        images: uint8 (N, 3, 32, 32).
+        names: one for each image, without suffix, to be kept in the file; or none at all.
+    """
+    model = _model(run)
+    check_images(images, "encoded")
+    if names and len(names) != len(images):
+        raise UserError(f"{len(names):,} names for {len(images):,} images: give one for each")
+    codes = _codes(model, images)
+    coded = CodedImages(
+        run.folder.name,
+        run.environment["sha256"][WEIGHTS],
+        codes.shape,
+        _crc32(codes),
+        tuple(names),
+        pack(codes, code_probabilities(model)),
+    )
+    return dump(coded)
+
+
+@torch.no_grad()
+def decode(run: Run, content: bytes, name: str = "the file") -> Tensor:
+    """Return the images of a file: the model's `decode_codes` of their codes, rounded.
+
+    The codes are exactly those that the encoder wrote. On another processor, the network may round
+    a pixel to the next of its 256 levels.
+
+    Args:
+        run: the run that `encode` was given.
+        content: all of the file.
+        name: what messages call it.
+
+    Returns:
+        uint8 (N, 3, 32, 32).
+
+    Raises:
+        UserError: if the file is foreign, truncated, damaged, or another model's.
+    """
+    codes = torch.from_numpy(read_codes(run, parse(content, name), name))
+    side = run.config.image_size
+    images = torch.empty((len(codes), 3, side, side), dtype=torch.uint8)
+    for part, batch in zip(images.split(BATCH), codes.split(BATCH), strict=True):
+        part.copy_((run.model.decode_codes(batch) * 255).round())
+    return images
+
+
+def read_codes(run: Run, coded: CodedImages, name: str = "the file") -> np.ndarray:
+    """Return the codes of a file, int64 of its `shape`; see `decode`."""
+    model = _model(run)
+    weights = run.environment["sha256"][WEIGHTS]
+    if coded.weights != weights:
+        raise UserError(
+            f"{name} was encoded by the run {coded.run} with weights {coded.weights[:8]}…, but "
+            f"{run.folder} has weights {weights[:8]}…: give the run that encoded it"
+        )
+    codes = unpack(coded.codes, math.prod(coded.shape), code_probabilities(model))
+    codes = codes.reshape(coded.shape)
+    if _crc32(codes) != coded.crc32:
+        raise UserError(
+            f"{name} is whole, but its codes come out wrong: use the versions of vqlib and "
+            "constriction that wrote it"
+        )
+    return codes
+
+
+def coding_figures(run: Run, content: bytes, images: Tensor) -> dict[str, Any]:
+    """Return what a file costs and what its images lose; the bits are bits an image.
+
+    Args:
+        run: the run that encoded it.
+        content: all of the file.
+        images: the originals, uint8 (N, 3, 32, 32).
+
+    Returns:
+        `images`; `file_bytes`, with header, names and checksum; `coded_bits` of the codes as they
+        stand in the file; `ideal_bits` and `entropy_bits` (see there); `raw_bits` of codes of
+        equal length; `psnr` of the mean squared error of the decoded images, in dB.
+    """
+    model, coded = _model(run), parse(content, "the file")
+    codes = read_codes(run, coded)
+    pairs = zip(images.split(BATCH), decode(run, content).split(BATCH), strict=True)
+    squared_error = sum((scale(x) - scale(y)).double().square().sum().item() for x, y in pairs)
+    mse = squared_error / images.numel()
+    count = len(codes)
+    return {
+        "images": count,
+        "file_bytes": len(content),
+        "coded_bits": 8 * len(coded.codes) / count,
+        "ideal_bits": ideal_bits(codes, code_probabilities(model)) / count,
+        "entropy_bits": entropy_bits(codes) / count,
+        "raw_bits": codes[0].size * math.log2(model.num_codes),
+        "psnr": -10 * math.log10(mse) if mse else math.inf,
+    }
+
+
+def encode_pictures(run_folder: str | Path, pictures: Sequence[Path], file: Path) -> dict[str, Any]:
+    """Write pictures to a file of codes, and return its `coding_figures`.
+
+    Args:
+        run_folder: a run whose model has codes.
+        pictures: files, and folders whose pictures are all taken; none stands for the test images
+            of the run's data set. Pictures of another size are centre-cropped and resized.
+        file: the file to write; an older one is replaced.
+    """
+    run = load_run(run_folder)
+    _model(run)  # a run that cannot encode is told before pictures are read
+    make_folder(file.parent)
+    if pictures:
+        images, names = _read(pictures, file, run.config.image_size)
+    else:
+        images, names = load_run_images(run), []
+    content = encode(run, images, names)
+    figures = coding_figures(run, content, images)  # decodes what is about to be written
+    write_atomically(file, content)
+    return figures
+
+
+def decode_pictures(run_folder: str | Path, file: Path, folder: Path) -> int:
+    """Write the images of a file as PNG files, and return their number.
+
+    Each has the name of its original, in the same sub-folder; images without names are numbered
+    from 00000.png on.
+
+    Args:
+        run_folder: the run that encoded them.
+        file: as `encode_pictures` wrote it.
+        folder: where the PNG files go; it must be new or empty.
+    """
+    run, content = load_run(run_folder), read_bytes(file)
+    make_folder(folder)
+    if any(path.name[0] != "." for path in folder.iterdir()):
+        raise UserError(f"{folder} is not empty: give a new folder")
+    images = decode(run, content, str(file)).permute(0, 2, 3, 1).numpy()  # (N, 32, 32, 3)
+    names = parse(content, str(file)).names or [f"{number:05}" for number in range(len(images))]
+    try:
+        with TemporaryDirectory(prefix=".", suffix=".tmp", dir=folder) as aside:
+            for pixels, name in zip(images, names, strict=True):
+                Image.fromarray(pixels).save(_place(Path(aside), name, file))
+            for path in Path(aside).iterdir():
+                os.replace(path, folder / path.name)
+    except OSError as error:
+        raise UserError(f"{folder} cannot be written: {error.strerror}") from None
+    return len(images)
+
+
+def _model(run: Run) -> ImageModel:
+    """Return the run's model; refuse one without codes."""
+    if not run.model.num_codes:
+        raise UserError(
+            f"{run.folder} cannot encode: a {run.model.title} has no codes. Give the run of a "
+            "VQ-VAE"
+        )
+    return run.model
+
+
+def _codes(model: ImageModel, images: Tensor) -> np.ndarray:
+    """Return the codes of images (N, 3, 32, 32), int64 of the shape (N, …) that the model gives."""
+    shape = cast(Tensor, model.codes(images[:1])).shape[1:]
+    codes = torch.empty((len(images), *shape), dtype=torch.int64)
+    # Into one tensor: small results that are kept, each made after a large one that is freed,
+    # leave holes in memory; 10,000 images would take another gigabyte.
+    for part, batch in zip(codes.split(BATCH), images.split(BATCH), strict=True):
+        part.copy_(cast(Tensor, model.codes(batch)))
+    return codes.numpy()
+
+
+def _crc32(codes: np.ndarray) -> int:
+    return zlib.crc32(codes.astype("<i4").tobytes())
+
+
+def _read(pictures: Sequence[Path], file: Path, side: int) -> tuple[Tensor, list[str]]:
+    """Return the images of files and folders, and a name for each; say what was converted."""
+    paths, names = [], []
+    for given in pictures:
+        found = _find(given) if given.is_dir() else [given]
+        above = given if given.is_dir() else given.parent
+        paths += found
+        names += [path.relative_to(above).with_suffix("").as_posix() for path in found]
+    if file.resolve() in (path.resolve() for path in paths):
+        raise UserError(f"{file} would overwrite a picture: choose another output")
+    with quiet():
+        decoded = [_decoded(path, side) for path in paths]
+    sizes = np.array([each.size for each in decoded])
+    kinds = np.array([each.kinds for each in decoded])
+    print(" ".join([tell_sizes(sizes, side), *tell_kinds(kinds)]))
+    images = torch.from_numpy(np.stack([each.pixels for each in decoded])).permute(0, 3, 1, 2)
+    return images, _told_apart(names)
+
+
+def _find(folder: Path) -> list[Path]:
+    """Return the paths of a folder's pictures, in order; links and hidden files are left out."""
+    listing = list_pictures(folder)
+    if listing.problems:
+        path, problem = next(iter(listing.problems.items()))
+        raise UserError(f"{folder / path} cannot be read: {problem}")
+    if not listing.entries:
+        raise UserError(f"{folder} holds no pictures ({', '.join(sorted(SUFFIXES))})")
+    return [folder.joinpath(*entry.parts) for entry in listing.entries]
+
+
+def _decoded(path: Path, side: int) -> Decoded:
+    try:
+        return decode_picture(path.read_bytes(), side)
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}") from None
+    except UserError as error:
+        raise UserError(f"{path} cannot be read as a picture: {error}") from None
+
+
+def _told_apart(names: Sequence[str]) -> list[str]:
+    """Return names of which no two are equal on any disk: tom, Tom becomes tom, Tom-2."""
+    taken: set[str] = set()
+    apart = []
+    for name in names:
+        other, number = name, 1
+        while other.casefold() in taken:
+            number += 1
+            other = f"{name}-{number}"
+        taken.add(other.casefold())
+        apart.append(other)
+    return apart
+
+
+def _place(folder: Path, name: str, file: Path) -> Path:
+    """Return the path of an image's PNG file, and make its folder; it is always inside `folder`."""
+    path = folder / f"{name}.png"
+    if not path.is_relative_to(folder) or ".." in path.relative_to(folder).parts:
+        raise UserError(f"{file} names a picture outside of its folder, {name}: do not trust it")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path

@@ -1,0 +1,122 @@
+"""Points of a rate–distortion curve: what a run's latent costs, and what its images lose.
+
+A run may have several rates: all codes of equal length, codes coded by their frequencies, or the KL
+term of a Gaussian latent. Each is a row of its own.
+"""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from torch import Tensor
+
+from vqlib.images import scale
+from vqlib.models import BATCH, MODELS, GaussianModel, kl_to_prior, reconstruct_all
+from vqlib.paths import shown
+from vqlib.rates.coding import code_probabilities, ideal_bits
+from vqlib.rates.measures import MEASURES, distortion
+from vqlib.runs import WEIGHTS, Run, load_run_images
+from vqlib.system.files import write_atomically
+
+FILE = "rates.csv"
+COLUMNS = ("run", "system", "setting", "rate", "bits", *MEASURES, "weights")
+RAW, CODED = "raw", "coded"
+KL, KL_MEAN = "KL", "KL, decoded mean"
+
+
+def rate_points(run: Run, images: Tensor) -> list[dict[str, Any]]:
+    """Return the points of a run over test images, a dictionary for each kind of rate.
+
+    A discrete latent has two rates. `RAW` gives all codes the same length, and `CODED` is their
+    cross-entropy under `code_probabilities`. A Gaussian latent has one, its KL term over the test
+    images, and two distortions: `KL` decodes one sample of each posterior, and `KL_MEAN` decodes
+    posterior means. The KL term is what it takes to send a sample of the posterior (Havasi et al.
+    2019, https://arxiv.org/abs/1810.00440); no bits are written here. The mean gives a better
+    image, but the KL term does not pay for it. Any other latent has the bits that its model says.
+
+    Args:
+        run: a run with weights.
+        images: uint8 (N, 3, 32, 32).
+
+    Returns:
+        For each point its kind as `rate`, its `bits` an image, and what `distortion` gives.
+    """
+    if isinstance(run.model, GaussianModel):
+        return _gaussian_points(run.model, images, run.data_variance)
+    batches = [(y, codes) for _, y, codes in reconstruct_all(run.model, images)]
+    lost = distortion(images, torch.cat([y for y, _ in batches]), run.data_variance)
+    rates = {RAW: run.bits}
+    if run.model.num_codes:
+        codes = torch.cat([codes for _, codes in batches if codes is not None]).numpy()
+        rates[CODED] = ideal_bits(codes, code_probabilities(run.model)) / len(images)
+    return [{"rate": rate, "bits": bits, **lost} for rate, bits in rates.items()]
+
+
+@torch.no_grad()
+def _gaussian_points(
+    model: GaussianModel, images: Tensor, data_variance: float
+) -> list[dict[str, Any]]:
+    generator = torch.Generator().manual_seed(0)
+    samples, means, nats = [], [], 0.0
+    for batch in images.split(BATCH):
+        mean, log_variance = model.encode(scale(batch))
+        noise = torch.randn(mean.shape, generator=generator)
+        samples.append(model.decode(mean + (log_variance / 2).exp() * noise).clamp(0, 1))
+        means.append(model.decode(mean).clamp(0, 1))
+        nats += kl_to_prior(mean.double(), log_variance.double()).sum().item()
+    bits = nats / math.log(2) / len(images)
+    return [
+        {"rate": rate, "bits": bits, **distortion(images, torch.cat(decoded), data_variance)}
+        for rate, decoded in ((KL, samples), (KL_MEAN, means))
+    ]
+
+
+def run_points(results: str | Path, runs: list[Run]) -> pd.DataFrame:
+    """Return the points of runs, with the columns `COLUMNS`.
+
+    Points that `rates.csv` in the folder holds for the same weights are taken from there. The
+    others are computed, and the file gets them.
+
+    Args:
+        results: the folder of the runs.
+        runs: finished runs in it.
+
+    Raises:
+        UserError: if a run's points must be computed, and its weights or images are missing.
+    """
+    path = Path(results) / FILE
+    stored = _read(path)
+    tables = []
+    for run in runs:
+        known = stored[stored["weights"] == run.environment["sha256"][WEIGHTS]]
+        tables.append(known if len(known) else _compute(run))
+    points = pd.concat(tables, ignore_index=True)
+    if not points.equals(stored):
+        write_atomically(path, points.to_csv(index=False).encode())
+    return points
+
+
+def _compute(run: Run) -> pd.DataFrame:
+    _ = run.model  # a run without weights is told before its images are loaded
+    print(f"{run.folder.name}: computing its rate and distortion on the test images")
+    points = pd.DataFrame(rate_points(run, load_run_images(run)))
+    facts = {
+        "run": run.folder.name,
+        "system": MODELS[run.config.model].title,
+        "setting": run.rate_label,
+        "weights": run.environment["sha256"][WEIGHTS],
+    }
+    return points.assign(**facts)[list(COLUMNS)]
+
+
+def _read(path: Path) -> pd.DataFrame:
+    """Return the stored points; none if there is no file, or if it is damaged."""
+    if path.is_file():
+        try:
+            return pd.read_csv(path, keep_default_na=False)[list(COLUMNS)].astype({"bits": float})
+        except (KeyError, ValueError, OSError) as error:
+            problem = " ".join(str(error).split())
+            print(f"{shown(path)} cannot be read ({problem}): computing the points again")
+    return pd.DataFrame(columns=list(COLUMNS))
