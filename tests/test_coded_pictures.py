@@ -16,6 +16,7 @@ from vqlib.images import load_images
 from vqlib.paths import SHIPPED
 from vqlib.rates import (
     code_probabilities,
+    coding,
     coding_figures,
     decode,
     decode_pictures,
@@ -218,7 +219,7 @@ def test_codes_that_come_out_otherwise_than_they_were_written_are_told(
 ) -> None:
     content = encode(run, few_photos.test)
     other = code_probabilities(run.model)[::-1].copy()  # as another version might compute them
-    monkeypatch.setattr(pictures, "code_probabilities", lambda _model: other)
+    monkeypatch.setattr(coding, "code_probabilities", lambda _model: other)
     refusal(lambda: decode(run, content, "x.vqlb"), "x.vqlb", "codes", "versions of vqlib")
 
 

@@ -10,16 +10,18 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+import torch.nn.functional as F
 from conftest import MakeConfig, refusal
 from faults import SIGNALS, Fault, PriorTraining, change_json, flip_a_bit, reseal
 from PIL import Image
 
 from vqlib import Images, Run, find_runs, fit, load_images
 from vqlib.cli import main
-from vqlib.generation import Prior, codes_of, fit_prior, load_prior, prior_config
+from vqlib.generation import Prior, PriorCoder, codes_of, fit_prior, load_prior, prior_config
 from vqlib.generation.config import PRIORS
 from vqlib.generation.training import rate
 from vqlib.images import scale
+from vqlib.rates import decode_pictures, encode_pictures
 from vqlib.runs import StoredRun
 from vqlib.system.checkpoint import read_state
 from vqlib.system.files import sole_writer
@@ -392,6 +394,48 @@ def test_a_prior_is_trained_from_the_command_line(
     assert json.loads(printed[printed.index("{") : printed.rindex("}") + 1]) == (
         load_prior(folder).evaluation
     )
+
+
+@pytest.mark.parametrize("name", PRIORS)
+def test_pictures_are_coded_with_a_prior_and_come_back(
+    priors: dict[str, Prior], vqvae: Run, tmp_path: Path, capsys: Output, name: str
+) -> None:
+    folder, file = priors[name].folder, tmp_path / "file"
+    main(["encode", str(vqvae.folder), "--prior", str(folder), "-o", str(file)])
+    printed = capsys.readouterr().out
+    figures = json.loads(printed[printed.index("{") : printed.rindex("}") + 1])
+    assert figures["images"] == 10
+    assert figures["coded_bits"] < 1.001 * figures["ideal_bits"] + 6.4
+    main(["decode", str(vqvae.folder), str(file), "--prior", str(folder),
+          "-o", str(tmp_path / "out")])  # fmt: skip
+    images = load_images(vqvae.config.dataset).test
+    decoded = (vqvae.model.reconstruct(scale(images)) * 255).round().byte().numpy()
+    for number, pixels in enumerate(decoded):
+        again = np.array(Image.open(tmp_path / "out" / f"{number:05}.png"))
+        np.testing.assert_array_equal(again, pixels.transpose(1, 2, 0))
+
+
+def test_each_image_is_coded_under_its_cheapest_label(prior: Prior, vqvae: Run) -> None:
+    codes = codes_of(vqvae).test[:, 1:]
+    coder = PriorCoder(prior)
+    bits = coder.ideal_bits(codes.numpy().reshape(-1, 8, 8))
+    rows = [F.pad(codes, (1, 0), value=label) for label in range(2)]
+    with torch.no_grad():
+        each = torch.stack([prior.model.bits(some).sum(1) for some in rows])
+    assert bits == pytest.approx(each.min(0).values.sum().item() + len(codes), rel=1e-6)
+
+
+@pytest.mark.faults
+def test_a_file_is_decoded_with_the_prior_that_encoded_it_or_refused(
+    priors: dict[str, Prior], vqvae: Run, tmp_path: Path
+) -> None:
+    run, (one, other) = vqvae.folder, (each.folder for each in priors.values())
+    encode_pictures(run, [], tmp_path / "with", one)
+    encode_pictures(run, [], tmp_path / "without")
+    out, told = tmp_path / "out", "give the same"
+    refusal(lambda: decode_pictures(run, tmp_path / "with", out), "you gave none", told)
+    refusal(lambda: decode_pictures(run, tmp_path / "with", out, other), "you gave one", told)
+    refusal(lambda: decode_pictures(run, tmp_path / "without", out, one), "no prior", told)
 
 
 def assert_fails(capsys: Output, arguments: list[object], facts: tuple[str, ...]) -> None:

@@ -183,6 +183,9 @@ def _encode_arguments(parser: argparse.ArgumentParser) -> None:
         help="picture files, and folders of them; without any, the test images of the run",
     )
     parser.add_argument(
+        "--prior", metavar="RUN", help="a prior to code with, for fewer bits in more time"
+    )
+    parser.add_argument(
         "-o", "--output", required=True, type=Path, metavar="FILE", help="the file to write"
     )
 
@@ -190,7 +193,7 @@ def _encode_arguments(parser: argparse.ArgumentParser) -> None:
 def _encode(options: argparse.Namespace) -> None:
     from vqlib.rates import encode_pictures
 
-    figures = encode_pictures(options.run_folder, options.pictures, options.output)
+    figures = encode_pictures(options.run_folder, options.pictures, options.output, options.prior)
     print(json.dumps(figures, indent=2))
     print(f"written: {options.output}")
 
@@ -198,6 +201,7 @@ def _encode(options: argparse.Namespace) -> None:
 def _decode_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run_folder", metavar="run", help="the run that encoded the file")
     parser.add_argument("file", type=Path, help="a file that `vqlib encode` wrote")
+    parser.add_argument("--prior", metavar="RUN", help="the prior that it was encoded with, if any")
     parser.add_argument(
         "-o", "--output", required=True, type=Path, metavar="FOLDER", help="a new or empty folder"
     )
@@ -206,7 +210,7 @@ def _decode_arguments(parser: argparse.ArgumentParser) -> None:
 def _decode(options: argparse.Namespace) -> None:
     from vqlib.rates import decode_pictures
 
-    count = decode_pictures(options.run_folder, options.file, options.output)
+    count = decode_pictures(options.run_folder, options.file, options.output, options.prior)
     print(f"written: {count:,} PNG files in {options.output}")
 
 

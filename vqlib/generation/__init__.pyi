@@ -1,5 +1,6 @@
 from .codes import Codes as Codes
 from .codes import codes_of as codes_of
+from .coding import PriorCoder as PriorCoder
 from .commands import prior_arguments as prior_arguments
 from .commands import run_prior as run_prior
 from .commands import run_sample as run_sample

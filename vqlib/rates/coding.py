@@ -11,6 +11,8 @@ sums, products and quotients that IEEE 754 rounds in one way, in a fixed order, 
 """
 
 import math
+from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from constriction import stream
@@ -19,6 +21,43 @@ from vqlib.errors import UserError
 from vqlib.models import VQVAE, ImageModel
 
 WORD = np.dtype("<u4")  # what the coder writes
+
+
+class Coder(Protocol):
+    """What turns the codes of images, int64 (N, …), into bytes and back."""
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of what a decoder needs besides the VQ-VAE; empty if it needs nothing."""
+
+    def pack(self, codes: np.ndarray) -> bytes:
+        """Return codes as bytes."""
+
+    def unpack(self, packed: bytes, shape: tuple[int, ...]) -> np.ndarray:
+        """Return codes of a shape; a `UserError` tells bytes that are none."""
+
+    def ideal_bits(self, codes: np.ndarray) -> float:
+        """Return the bits that a perfect coder with the same probabilities needs for all codes."""
+
+
+@dataclass(frozen=True)
+class FrequencyCoder:
+    """Codes each code by its frequency in training; see `code_probabilities`."""
+
+    model: ImageModel
+    digest: str = ""
+
+    def pack(self, codes: np.ndarray) -> bytes:
+        """Return codes as bytes; see `pack`."""
+        return pack(codes, code_probabilities(self.model))
+
+    def unpack(self, packed: bytes, shape: tuple[int, ...]) -> np.ndarray:
+        """Return codes of a shape; see `unpack`."""
+        return unpack(packed, math.prod(shape), code_probabilities(self.model)).reshape(shape)
+
+    def ideal_bits(self, codes: np.ndarray) -> float:
+        """Return the cross-entropy of all codes; see `ideal_bits`."""
+        return ideal_bits(codes, code_probabilities(self.model))
 
 
 def code_probabilities(model: ImageModel) -> np.ndarray:

@@ -31,6 +31,7 @@ class CodedImages:
         crc32: CRC-32 of the codes as `<i4`; shows whether they were decoded as they were.
         names: of the images, without suffix, in the manner of `cats/tom`; empty if they have none.
         codes: the codes as bytes.
+        prior: SHA-256 of the weights of the prior that they were coded with; empty without one.
     """
 
     run: str
@@ -39,12 +40,15 @@ class CodedImages:
     crc32: int
     names: tuple[str, ...]
     codes: bytes
+    prior: str = ""
 
 
 def dump(coded: CodedImages) -> bytes:
     """Return the content of the file."""
     told = asdict(coded)
     codes = told.pop("codes")
+    if not coded.prior:
+        del told["prior"]
     header = zlib.compress(json.dumps(told).encode(), 9)
     content = PREFIX.pack(MAGIC, VERSION, len(header), len(codes)) + header + codes
     return content + hashlib.sha256(content).digest()
