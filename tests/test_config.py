@@ -257,7 +257,7 @@ def test_runs_that_differ_in_any_field_have_different_names(name: str) -> None:
     [
         ("CIFAR10", "cifar10", "cifar10"),
         ("FashionMNIST", "FashionMNIST", "fashionmnist"),
-        ("cifar100", "CIFAR100", "cifar100"),
+        ("CIFAR100", "CIFAR100", "cifar100"),
     ],
 )
 def test_a_data_set_of_torchvision_has_one_name_whatever_folder_is_there(

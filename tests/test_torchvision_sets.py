@@ -18,7 +18,7 @@ from scipy.io import savemat
 
 from vqlib import load_images, load_run
 from vqlib.cli import main
-from vqlib.system.torchvision_sets import torchvision_name
+from vqlib.system.torchvision_sets import is_torchvision, torchvision_name
 
 
 @pytest.fixture
@@ -89,7 +89,7 @@ def test_packed_files_are_unpacked_without_a_network(
     write_fashion_mnist(folder, packed=True)
     sums = [(p.name, hashlib.md5(p.read_bytes()).hexdigest()) for p in sorted(folder.iterdir())]
     monkeypatch.setattr(torchvision.datasets.FashionMNIST, "resources", sums)
-    images = load_images("fashionmnist", limit=7)
+    images = load_images("FashionMNIST", limit=7)
     assert (len(images.train), len(images.test)) == (7, 7)
     assert (folder / "train-images-idx3-ubyte").is_file()
     assert not (data / ".download").exists()
@@ -158,7 +158,7 @@ def test_a_data_set_of_torchvision_is_trained_on(
 ) -> None:
     write_svhn(data, monkeypatch)
     options = [f"--{name.replace('_', '-')}={value}" for name, value in SMALL["vqvae"].items()]
-    main(["train", "vqvae", "--dataset=svhn", "--epochs=1", *options, f"--results={tmp_path}"])
+    main(["train", "vqvae", "--dataset=SVHN", "--epochs=1", *options, f"--results={tmp_path}"])
     run = load_run(tmp_path / f"vqvae-svhn-b64-e1-s0-{_suffix()}")
     assert run.environment["dataset"] == "SVHN"
 
@@ -177,6 +177,7 @@ def _suffix() -> str:
 )
 def test_names_are_those_of_torchvision_s_classes(asked: str, name: str | None) -> None:
     assert torchvision_name(asked) == name
+    assert is_torchvision(asked) == (asked == name)
 
 
 @pytest.mark.faults
@@ -207,6 +208,11 @@ def test_without_a_network_a_missing_data_set_says_where_its_files_go(
 )
 def test_a_data_set_of_something_else_is_refused(data: Path, name: str) -> None:
     refusal(lambda: load_images(name), name)
+
+
+@pytest.mark.faults
+def test_a_name_in_other_capitals_is_refused_with_its_own(data: Path) -> None:
+    refusal(lambda: load_images("stl10"), "unknown dataset 'stl10'", "torchvision has STL10")
 
 
 @pytest.mark.faults

@@ -11,7 +11,7 @@ from types import UnionType
 from typing import TYPE_CHECKING, Any, ClassVar, Self, get_args, get_origin
 
 from vqlib.errors import UserError
-from vqlib.system.torchvision_sets import torchvision_name
+from vqlib.system.torchvision_sets import is_torchvision
 
 if TYPE_CHECKING:
     import pandas as pd  # slow to import
@@ -255,7 +255,7 @@ def dataset_slug(dataset: str) -> str:
     """Return a data set's short name for run names: a folder's name and a hash of its path."""
     if dataset in NAMED:
         return dataset
-    if torchvision_name(dataset) == dataset:
+    if is_torchvision(dataset):
         return dataset.lower()
     path = Path(dataset)
     digest = hashlib.sha256(str(path).encode()).hexdigest()[:6]
@@ -265,12 +265,12 @@ def dataset_slug(dataset: str) -> str:
 def normal_dataset(dataset: str) -> str:
     """Return a folder's or a file's absolute path, so that its run has one name from anywhere.
 
-    Names of data sets come back as they are; those of torchvision get its capitals.
+    Names of data sets come back as they are, but torchvision's CIFAR10 is `cifar10`.
     """
     if dataset in ("", *NAMED):
         return dataset
-    if name := torchvision_name(dataset):
-        return "cifar10" if name == "CIFAR10" else name
+    if is_torchvision(dataset):
+        return "cifar10" if dataset == "CIFAR10" else dataset
     with contextlib.suppress(OSError, RuntimeError, ValueError):
         path = Path(dataset).expanduser()
         if path.exists():

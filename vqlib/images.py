@@ -18,7 +18,7 @@ from vqlib.system.cifar10 import Cifar10UnavailableError, read_cifar10
 from vqlib.system.data import Arrays
 from vqlib.system.folders import printable, read_folder
 from vqlib.system.pictures import decode, quiet, square
-from vqlib.system.torchvision_sets import read_torchvision, torchvision_name
+from vqlib.system.torchvision_sets import is_torchvision, read_torchvision, torchvision_name
 
 SIZE = 32
 STEP = 16  # sizes of images are multiples of it, for the encoders halve them four times
@@ -108,10 +108,9 @@ def load_images(
     limit: int | None = None,
     image_size: int = SIZE,
     skip_unreadable: bool | None = None,
+    tell: Callable[[str], None] = print,
 ) -> Images:
     """Load a data set as uint8 images of RGB.
-
-    What was read, converted and left out of a folder is printed.
 
     Args:
         dataset: `cifar10` (found under $VQLIB_DATA or data/, else downloaded; its md5 is
@@ -125,6 +124,7 @@ def load_images(
             centre and resized.
         skip_unreadable: leave out pictures that cannot be read, and say so; None leaves them out
             if $VQLIB_SKIP_UNREADABLE is 1, which notebooks and studies obey too.
+        tell: gets a line on what was read, converted and left out.
 
     Raises:
         UserError: if the data cannot be had or used; the message says what to do.
@@ -136,6 +136,8 @@ def load_images(
     if skip_unreadable is None:
         skip_unreadable = os.environ.get("VQLIB_SKIP_UNREADABLE", "") not in ("", "0")
     found = _find(dataset, limit, image_size, skip_unreadable)
+    if dataset != "photos" and (dataset, image_size) != ("cifar10", SIZE):
+        tell(f"{printable(dataset)}: {found.about}")
     return Images(
         dataset,
         _tensor(found.train),
@@ -209,12 +211,9 @@ def _find(dataset: str, limit: int | None, size: int, skip_unreadable: bool) -> 
             "photograph is in both training and test images."
         )
         return Arrays(train, test, None, None, (), about)
-    if name := torchvision_name(dataset):
-        found = read_torchvision(name, size, limit)
-    else:
-        found = read_folder(_existing(dataset), size, limit, skip_unreadable)
-    print(f"{printable(dataset)}: {found.about}")
-    return found
+    if is_torchvision(dataset):
+        return read_torchvision(dataset, size, limit)
+    return read_folder(_existing(dataset), size, limit, skip_unreadable)
 
 
 def _of_size(found: Arrays, limit: int | None, size: int) -> Arrays:
@@ -223,7 +222,6 @@ def _of_size(found: Arrays, limit: int | None, size: int) -> Arrays:
     about = found.about
     if size != SIZE:
         about += f" They are resized from {SIZE}×{SIZE} to {size}×{size}."
-        print(f"cifar10: {about}")
         train, test = _resized(train, size), _resized(test, size)
     labels, test_labels = (None if some is None else some[:limit] for some in found[2:4])
     return Arrays(train, test, labels, test_labels, found.classes, about)
@@ -240,6 +238,7 @@ def _existing(dataset: str) -> Path:
         raise UserError(
             f"unknown dataset {dataset!r}: give cifar10, photos, a data set of torchvision such as "
             "FashionMNIST, or a folder, .zip or .tar of pictures that exists"
+            + (f" (torchvision has {name})" if (name := torchvision_name(dataset)) else "")
         )
     return root
 

@@ -11,7 +11,7 @@ resume.pt, progress.json, .lock, .holder   only while the run is under way
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from io import BytesIO
@@ -363,14 +363,19 @@ def evaluate_run(path: str | Path) -> dict[str, Any]:
 
 def load_run_images(run: Run) -> Tensor:
     """Load a run's test images, uint8 (N, 3, 32, 32); a `UserError` says if they have changed."""
-    images = load_images_of(run.config, bool(run.environment.get("n_unreadable")))
+    skip = bool(run.environment.get("n_unreadable"))
+    images = load_images_of(run.config, skip, tell=lambda _: None)  # it was told in training
     check_same_images(run, images)
     return images.test
 
 
-def load_images_of(config: TrainConfig, skip_unreadable: bool | None = None) -> Images:
+def load_images_of(
+    config: TrainConfig,
+    skip_unreadable: bool | None = None,
+    tell: Callable[[str], None] = print,
+) -> Images:
     """Load the images that a config asks for; see `load_images`."""
-    return load_images(config.dataset, config.limit, config.image_size, skip_unreadable)
+    return load_images(config.dataset, config.limit, config.image_size, skip_unreadable, tell)
 
 
 def check_same_images(run: Run, images: Images) -> None:

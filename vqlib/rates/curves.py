@@ -15,14 +15,13 @@ from vqlib.rates.points import CODED, KL, KL_MEAN, RAW
 
 LOOKS: dict[str, dict[str, Any]] = {  # what needs no training, in greys
     "PCA": {"color": "black", "ls": "-", "marker": "x"},
-    "Gaussian bound": {"color": "black", "ls": ":"},
     "JPEG": {"color": "#666666", "ls": "--"},
     "WebP": {"color": "#666666", "ls": "-."},
     "AVIF": {"color": "#999999", "ls": "--"},
     "JPEG XL": {"color": "#999999", "ls": "-."},
 }
 MEASURED = {"mean_psnr": "PSNR (dB), mean over test images", "ssim": "SSIM, mean over test images"}
-PUBLISHED = {"color": "#666666", "ls": "", "marker": "*", "mfc": "white", "ms": 7}
+PUBLISHED: dict[str, Any] = {"color": "#666666", "ls": "", "marker": "*", "mfc": "white", "ms": 7}
 LINES = {CODED: "-", KL: "-", KL_MEAN: "--"}
 SOLID = (CODED, KL)
 
@@ -30,7 +29,7 @@ SOLID = (CODED, KL)
 def rate_distortion(
     points: pd.DataFrame, limits: tuple[float, float] = (30, 8000), width: float = 6.5
 ) -> Picture:
-    """Draw PSNR and SSIM against bits an image.
+    """Draw the mean of the images' PSNR, and SSIM, against bits an image.
 
     A model's curve is solid. A thin line joins the raw and the coded point of a run. A dashed line
     is decoded from posterior means.
@@ -50,11 +49,8 @@ def rate_distortion(
             axis.xaxis.set_major_locator(ticker.LogLocator(subs=(1, 3)))
             axis.xaxis.set_major_formatter(ticker.FuncFormatter(lambda bits, _: f"{bits:,.0f}"))
             axis.xaxis.set_minor_locator(ticker.NullLocator())
-        handles = {}
-        for axis in figure.axes:
-            lines, labels = axis.get_legend_handles_labels()
-            handles |= dict(zip(labels, lines, strict=True))
-        figure.legend(handles.values(), handles, loc="outside lower center", ncols=4, fontsize=8)
+        lines = figure.axes[0].get_legend_handles_labels()
+        figure.legend(*lines, loc="outside lower center", ncols=5, fontsize=8)
     figure.alt = f"PSNR and SSIM on test images against bits an image. {_ends(points)}"
     return figure
 

@@ -24,12 +24,14 @@ PARTS = {  # what torchvision's data sets call them
 BASES = ("VisionDataset", "ImageFolder", "DatasetFolder")  # which are no data sets
 
 
+def is_torchvision(dataset: str) -> bool:
+    """Return whether a name is that of a class in torchvision.datasets, such as `SVHN`."""
+    return torchvision_name(dataset) == dataset
+
+
 @cache
 def torchvision_name(dataset: str) -> str | None:
-    """Return the name of the class in torchvision.datasets that a name stands for, or None.
-
-    Capitals do not matter: `cifar100` is `CIFAR100`.
-    """
+    """Return the class in torchvision.datasets with this name but for its capitals, or None."""
     if not dataset.isidentifier():
         return None
     from torchvision import datasets
