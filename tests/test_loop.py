@@ -60,6 +60,25 @@ def train(grids: Tensor) -> Callable[[Path], Trainer]:
     return run
 
 
+@pytest.mark.parametrize("schedule", [None, lambda done: 1 - done])
+def test_a_schedule_sets_the_learning_rate_of_each_step(
+    grids: Tensor, tmp_path: Path, schedule: Callable[[float], float] | None
+) -> None:
+    rates = []
+
+    class Watched(torch.optim.SGD):
+        def step(self, closure: Any = None) -> None:
+            rates.append(self.param_groups[0]["lr"])
+            super().step(closure)
+
+    Trainer(
+        CONFIG, NextInRow(), grids[:36], grids[36:], tmp_path, torch.device("cpu"),
+        {"data_md5": "of the grids"}, Watched, schedule,
+    ).train()  # fmt: skip
+    shares = [1.0] * 15 if schedule is None else [1 - step / 15 for step in range(15)]
+    assert rates == pytest.approx([CONFIG.learning_rate * share for share in shares])
+
+
 def test_grids_of_integers_are_learnt(train: Callable[[Path], Trainer], tmp_path: Path) -> None:
     history = train(tmp_path / "run").history
     assert list(history[0]) == ["epoch", "steps", "seconds", "loss", "bits", "test_bits"]

@@ -363,10 +363,15 @@ def evaluate_run(path: str | Path) -> dict[str, Any]:
 
 def load_run_images(run: Run) -> Tensor:
     """Load a run's test images, uint8 (N, 3, 32, 32); a `UserError` says if they have changed."""
+    return images_of(run).test
+
+
+def images_of(run: Run) -> Images:
+    """Load the images that a run was trained on; a `UserError` says if they have changed."""
     skip = bool(run.environment.get("n_unreadable"))
     images = load_images_of(run.config, skip, tell=lambda _: None)  # it was told in training
     check_same_images(run, images)
-    return images.test
+    return images
 
 
 def load_images_of(

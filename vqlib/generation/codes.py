@@ -10,7 +10,7 @@ from torch import Tensor
 from vqlib.errors import UserError
 from vqlib.images import Images, scale
 from vqlib.models import BATCH, ImageModel
-from vqlib.runs import Run, check_same_images, load_images_of
+from vqlib.runs import Run, check_same_images, images_of
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,8 @@ def codes_of(run: Run, images: Images | None = None, limit: int | None = None) -
         UserError: if the model has no codes, or the images have changed.
     """
     model = model_with_codes(run)
-    images = images or load_images_of(run.config, bool(run.environment.get("n_unreadable")))
+    if images is None:
+        images = images_of(run)
     check_same_images(run, images)
     kept, kept_test = _spread(len(images.train), limit), _spread(len(images.test), limit)
     train, test = images.train[kept], images.test[kept_test]

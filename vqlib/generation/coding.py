@@ -26,7 +26,7 @@ from vqlib.generation.runs import Prior
 from vqlib.rates.coding import WORD
 from vqlib.runs import WEIGHTS
 
-BATCH = 500  # images at a time; a file can only be read with the number that wrote it
+BATCH = 250  # images at a time; a file can only be read with the number that wrote it
 
 # Of the code at each place of a batch: given its probabilities (B, K), codes it or reads it.
 Coder = Callable[[np.ndarray, int, int], np.ndarray]

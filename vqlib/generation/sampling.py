@@ -8,7 +8,7 @@ from torch import Tensor
 from vqlib.errors import UserError
 from vqlib.generation.prior import CodePrior
 
-BATCH = 500  # images at a time
+BATCH = 250  # images at a time
 
 
 @torch.no_grad()

@@ -32,22 +32,23 @@ class Block(nn.Module):
             nn.Dropout(dropout),
         )
 
-    def forward(self, h: Tensor, past: list[Tensor] | None = None) -> Tensor:
+    def forward(self, h: Tensor, past: Tensor | None = None, place: int = 0) -> Tensor:
         """Map (B, n, width) to the same shape.
 
         Args:
             h: the places; without `past` all of them, and each attends to those up to itself.
-            past: keys and values of the places before, each (B, heads, places, HEAD). Then h is
-                one place, which attends to all of them; its own key and value are added.
+            past: keys and values (2, B, heads, places, HEAD) of all places. Then h is one place,
+                which attends to those up to itself; its own key and value are written there.
+            place: which one it is.
         """
-        queries, keys, values = (  # (B, heads, n, HEAD)
+        queries, *pair = (  # (B, heads, n, HEAD)
             part.unflatten(2, (self.heads, HEAD)).transpose(1, 2)
             for part in self.attention(self.norm(h)).chunk(3, dim=2)
         )
         if past is not None:
-            past[:] = keys, values = [
-                torch.cat(pair, 2) for pair in zip(past, (keys, values), strict=True)
-            ] if past else [keys, values]  # fmt: skip
+            past[:, :, :, place : place + 1] = torch.stack(pair)
+            pair = list(past[:, :, :, : place + 1])
+        keys, values = pair
         attended = F.scaled_dot_product_attention(
             queries,
             keys,
@@ -109,11 +110,13 @@ class Transformer(CodePrior):
         """
         place = codes.shape[1]
         if place == 0:
-            cache["past"] = [[] for _ in self.blocks]
+            width = self.row.embedding_dim
+            sizes = (len(self.blocks), 2, len(codes), width // HEAD, self.places, HEAD)
+            cache["past"] = self.row.weight.new_empty(sizes)
         last = self.code(codes[:, -1:]) if place else self.label(labels)[:, None]  # (B, 1, width)
         h = last + self._positions(place, place + 1)
         for block, past in zip(self.blocks, cache["past"], strict=True):
-            h = block(h, past)
+            h = block(h, past, place)
         return self.head(h)[:, 0]
 
     def _positions(self, first: int, end: int) -> Tensor:
