@@ -19,7 +19,8 @@ BATCH = 250  # rows at a time
 class CodePrior(nn.Module):
     """A distribution of codes (B, places), given a label for each image.
 
-    Rows of data are int64 (B, 1 + places): a label, then the codes. A subclass has `logits`.
+    Rows of data are int64 (B, 1 + places): a label, then the codes. A subclass has `logits` and
+    `next_logits`.
 
     Args:
         num_codes: K, how many codes there are.
@@ -58,10 +59,10 @@ class CodePrior(nn.Module):
         Args:
             labels: int64 (B,).
             codes: int64 (B, n), with n below `places`.
-            cache: empty at n = 0; what a prior keeps there makes the next place cheaper. The
-                places come one after another.
+            cache: empty at n = 0; what a prior keeps there for the next place. The places come
+                one after another.
         """
-        return self.logits(labels, F.pad(codes, (0, 1)))[:, -1]
+        raise NotImplementedError
 
     def bits(self, rows: Tensor) -> Tensor:
         """Return -log2 p(code | codes before it, label) of each code: (B, places), for rows."""
