@@ -2,14 +2,14 @@
 
 import hashlib
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from vqlib.errors import UserError
-from vqlib.images import Images, scale
-from vqlib.models import BATCH, ImageModel
+from vqlib.images import Images
+from vqlib.models import ImageModel
+from vqlib.rates.pictures import image_codes, model_with_codes
 from vqlib.runs import Run, check_same_images, images_of
 
 
@@ -66,21 +66,10 @@ def codes_of(run: Run, images: Images | None = None, limit: int | None = None) -
     return Codes(torch.cat(rows[:2]), rows[2], images.classes, facts)
 
 
-def model_with_codes(run: Run) -> ImageModel:
-    """Return the run's model; refuse one without codes."""
-    if not run.model.num_codes:
-        raise UserError(
-            f"{run.folder} has no codes: its model is a {run.model.title}. Give the run of a VQ-VAE"
-        )
-    return run.model
-
-
-@torch.no_grad()
 def encoded(model: ImageModel, images: Tensor) -> Tensor:
     """Return the codes (N, places) of uint8 images (N, 3, 32, 32), in raster order."""
-    return torch.cat(
-        [cast(Tensor, model.codes(scale(some))).flatten(1).cpu() for some in images.split(BATCH)]
-    )
+    with torch.no_grad():
+        return torch.from_numpy(image_codes(model, images)).flatten(1)
 
 
 def _spread(count: int, limit: int | None) -> Tensor:

@@ -27,7 +27,7 @@ class PriorConfig(Config):
 
     always_named = ("model", "vqvae", "weights", "batch_size", "epochs", "seed")
 
-    model: str = setting("transformer", "name of the prior", choices=tuple(PRIORS))
+    model: str = setting("transformer", "transformer or pixelcnn", choices=tuple(PRIORS))
     vqvae: str = setting("", "name of the VQ-VAE's run")
     weights: str = setting("", "SHA-256 of the VQ-VAE's weights")
     batch_size: int = setting(128, "images per step", above=0)

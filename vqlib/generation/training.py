@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from vqlib.errors import UserError
-from vqlib.generation.codes import Codes, codes_of, model_with_codes
+from vqlib.generation.codes import Codes, codes_of
 from vqlib.generation.config import PriorConfig, build_prior, check_own
 from vqlib.generation.ladder import ladder
 from vqlib.generation.prior import CodePrior
@@ -16,6 +16,7 @@ from vqlib.generation.runs import Prior, load_prior
 from vqlib.images import Images
 from vqlib.loop import Trainer, seeded
 from vqlib.paths import ROOT, shown
+from vqlib.rates.pictures import model_with_codes
 from vqlib.runs import WEIGHTS, Run, load_run, store, stored_weights
 from vqlib.system import processes
 from vqlib.system.machine import choose_device

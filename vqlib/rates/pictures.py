@@ -37,12 +37,12 @@ def encode(
         names: one for each image, without suffix, to be kept in the file; or none at all.
         coder: of the codes; None takes their frequencies in training.
     """
-    model = _model(run)
+    model = model_with_codes(run)
     coder = coder or FrequencyCoder(model)
     check_images(images, "encoded")
     if names and len(names) != len(images):
         raise UserError(f"{len(names):,} names for {len(images):,} images: give one for each")
-    codes = _codes(model, images)
+    codes = image_codes(model, images)
     coded = CodedImages(
         run.folder.name,
         run.environment["sha256"][WEIGHTS],
@@ -91,7 +91,7 @@ def read_codes(
     run: Run, coded: CodedImages, name: str = "the file", coder: Coder | None = None
 ) -> np.ndarray:
     """Return the codes of a file, int64 of its `shape`; see `decode`."""
-    coder = coder or FrequencyCoder(_model(run))
+    coder = coder or FrequencyCoder(model_with_codes(run))
     weights = run.environment["sha256"][WEIGHTS]
     if coded.weights != weights:
         raise UserError(
@@ -128,7 +128,7 @@ def coding_figures(
         stand in the file; `ideal_bits` and `entropy_bits` (see there); `raw_bits` of codes of
         equal length; `psnr` of the mean squared error of the decoded images, in dB.
     """
-    model, coded = _model(run), parse(content, "the file")
+    model, coded = model_with_codes(run), parse(content, "the file")
     coder = coder or FrequencyCoder(model)
     codes = read_codes(run, coded, coder=coder)
     pairs = zip(images.split(BATCH), _images(run, codes).split(BATCH), strict=True)
@@ -208,13 +208,13 @@ def decode_pictures(
 
 def _coder(run: Run, prior: str | Path | None) -> Coder:
     if prior is None:
-        return FrequencyCoder(_model(run))
+        return FrequencyCoder(model_with_codes(run))
     from vqlib.generation import PriorCoder, load_prior
 
     return PriorCoder(load_prior(prior, run.folder))
 
 
-def _model(run: Run) -> ImageModel:
+def model_with_codes(run: Run) -> ImageModel:
     """Return the run's model; refuse one without codes."""
     if not run.model.num_codes:
         raise UserError(
@@ -224,7 +224,7 @@ def _model(run: Run) -> ImageModel:
     return run.model
 
 
-def _codes(model: ImageModel, images: Tensor) -> np.ndarray:
+def image_codes(model: ImageModel, images: Tensor) -> np.ndarray:
     """Return the codes of images (N, 3, 32, 32), int64 of the shape (N, …) that the model gives."""
     shape = cast(Tensor, model.codes(images[:1])).shape[1:]
     codes = torch.empty((len(images), *shape), dtype=torch.int64)
