@@ -1,60 +1,42 @@
-"""Convert notebooks to PDF with pandoc and Typst: no TeX, no browser, no network.
+"""Convert any notebook to PDF with Typst: no TeX, no browser, no network.
 
-nbconvert finds the exporter as `typst_pdf`: `jupyter nbconvert --to typst_pdf report.ipynb`. Every
-warning of pandoc or Typst is an error here, so a PDF that was written lacks nothing.
+nbconvert finds the exporter as `typst_pdf`: `jupyter nbconvert --to typst_pdf report.ipynb`, and
+as `typst_pdf_no_code`, which leaves out the code. Whatever cannot be shown leaves a note in its
+place and a line in the log; a strict export fails instead and names all of it.
 """
 
-import html
+import copy
 import re
 import tempfile
 from pathlib import Path
 from typing import Any
 
-from nbconvert.exporters import Exporter, MarkdownExporter
-from nbconvert.filters import get_metadata, strip_ansi
+from nbconvert.exporters import Exporter
 from nbformat import NotebookNode
+from traitlets import Bool
 from traitlets.config import Config
 
-from vqlib.documents.pandoc import ExportError, find_bibliography, read_markdown, write_typst
+from vqlib.documents import html, tex
+from vqlib.documents.citations import read_keys
+from vqlib.documents.compiler import Chunk, compile_pdf, missing_characters
+from vqlib.documents.errors import ExportError
+from vqlib.documents.html import Document, clean, code_block, string
+from vqlib.documents.markdown import take_formulas
+from vqlib.documents.outputs import joined, of_output
 
-# What the template takes from a notebook's metadata
-METADATA = ("title", "authors", "date", "abstract", "number_sections")
 ABSTRACT = "abstract"  # the tag of a cell
-IMAGES = ("image/svg+xml", "application/pdf", "image/png", "image/jpeg")
-WIDGET = "application/vnd.jupyter.widget-view+json"
-SHOWN = ["text/markdown", *IMAGES, "text/html", "text/latex", "text/plain"]  # preferred first
-
-# A comment separates the cells; without it, two lists in a row would become one.
-CELLS = """{% extends "markdown/index.md.j2" %}
-{% block any_cell scoped %}
-
-<!-- -->
-
-{{ super() }}
-{% endblock %}
-{% block input scoped %}
-{% if cell.source.strip() and not nb.metadata.get("hide_code") %}
-{{ cell.source | fenced(nb.metadata.get("language_info", {}).get("name", "python")) }}
-{% endif %}
-{% endblock %}
-{% block stream scoped %}{{ output.text | fenced("output") }}{% endblock %}
-{% block error scoped %}{{ output.traceback | join("\n") | fenced("output") }}{% endblock %}
-{% block data_text scoped %}{{ output.data["text/plain"] | fenced("output") }}{% endblock %}
-{% block data_html scoped %}{{ output.data["text/html"] | fenced("{=html}") }}{% endblock %}
-{% block data_svg scoped %}{{ output | image(cell) }}{% endblock %}
-{% block data_pdf scoped %}{{ output | image(cell) }}{% endblock %}
-{% block data_png scoped %}{{ output | image(cell) }}{% endblock %}
-{% block data_jpg scoped %}{{ output | image(cell) }}{% endblock %}
-"""
+LIMIT = 60  # characters of a cell that a message quotes
+NUMBER = "vqlib_number"  # where a cell's metadata keep its number while cells are removed
+LAST_HEADING = re.compile(r"#section\((\d)\)\[([^\n]*)\];")
 
 
 class TypstPDFExporter(Exporter):
     """An nbconvert exporter that writes a notebook as a PDF.
 
     The notebook's metadata give title, authors, date, abstract, bibliography, `number_sections`
-    and `hide_code`. Without a title in the metadata, the first heading of level 1 is the title. A
-    cell tagged `abstract` replaces the metadata's abstract: a Markdown cell with its source, a
-    code cell with its Markdown output.
+    and `hide_code`. Without a title in the metadata, a heading of level 1 with which the notebook
+    begins is the title. A cell tagged `abstract` replaces the metadata's abstract: a Markdown cell
+    with its source, a code cell with its Markdown output.
 
     A cell's metadata may give its picture a `caption` and a `label`. The alt text of a picture is
     that of the output's metadata (`metadata["image/png"]["alt"]`), or the `alt` attribute of a
@@ -64,6 +46,11 @@ class TypstPDFExporter(Exporter):
     export_from_notebook = "PDF (Typst)"
     file_extension = ".pdf"
     output_mimetype = "application/pdf"
+
+    strict = Bool(False, help="fail if anything cannot be shown, and name all of it").tag(
+        config=True
+    )
+    show_code = Bool(True, help="print the code of cells").tag(config=True)
 
     @property
     def default_config(self) -> Config:
@@ -85,50 +72,159 @@ class TypstPDFExporter(Exporter):
         Relative paths in the notebook start at `resources["metadata"]["path"]`.
 
         Raises:
-            ExportError: if the PDF would lack something, such as a citation or a picture.
+            ExportError: if the export is strict and the PDF would lack something, such as a
+                citation or a picture; the message names all of it.
         """
-        nb, resources = super().from_notebook_node(nb, resources, **kwargs)
+        numbered = copy.deepcopy(nb)
+        for number, cell in enumerate(numbered.cells, 1):
+            cell.setdefault("metadata", NotebookNode())[NUMBER] = number
+        nb, resources = super().from_notebook_node(numbered, resources, **kwargs)
         folder = Path(resources["metadata"].get("path") or ".").resolve()
-        metadata = {key: nb.metadata.get(key) for key in METADATA}
-        if abstract := _take_abstract(nb):
-            metadata["abstract"] = abstract
+        notes: list[str] = []
         with tempfile.TemporaryDirectory() as name:
-            build = Path(name)
-            markdown = self._markdown(nb, build)
-            document = read_markdown(markdown, metadata, build)
-            bibliography = find_bibliography(nb.metadata.get("bibliography"), folder)
-            typst = write_typst(document, bibliography, folder, build)
-            pdf = _compile(typst, build)
-        resources.pop("outputs", None)
+            pdf = self._pdf(nb, folder, Path(name), notes)
+        if notes and self.strict:
+            raise ExportError("; ".join(notes))
+        for note in notes:
+            self.log.warning(note)
         return pdf, resources
 
-    def _markdown(self, nb: NotebookNode, build: Path) -> str:
-        """Return the notebook as Markdown, and write its pictures to files in `build`."""
-        for cell in nb.cells:
-            for output in cell.get("outputs", []):
-                _keep_printable(output)
-        config = Config(
-            {
-                "NbConvertBase": {"display_data_priority": SHOWN},
-                "TemplateExporter": self.config.get("TemplateExporter", {}),  # such as --no-input
-            }
-        )
-        exporter = MarkdownExporter(
-            config=config, raw_template=CELLS, filters={"fenced": _fenced, "image": _image}
-        )
-        place = {"unique_key": "output", "output_files_dir": "outputs"}
-        markdown, resources = exporter.from_notebook_node(nb, place)
-        for name, data in resources["outputs"].items():
-            path = build / name
-            path.parent.mkdir(exist_ok=True)
-            path.write_bytes(data)
-        return markdown
+    def _pdf(self, nb: NotebookNode, folder: Path, build: Path, notes: list[str]) -> bytes:
+        """Return the PDF, and add to the notes what it lacks."""
+
+        def note(what: str) -> None:
+            line = " ".join(f"{document.place}: {what}".removeprefix(": ").split())
+            if line not in notes:
+                notes.append(line)
+
+        bibliography = read_keys(nb.metadata.get("bibliography"), folder)
+        keys = bibliography[1] if bibliography else None
+        document = Document(folder, build, note, keys)
+        document.definitions.note = note
+        tex.number_labels(_formulas(nb), document.definitions.labels)
+        head = _metadata(nb, document)
+        document.awaits_title = "title" not in head
+        chunks = [self._chunk(cell, nb, document) for cell in nb.cells]
+        document.place = ""
+        for label, place in document.referred.items():
+            if label not in document.labels:
+                notes.append(f"{place}: no figure or table has the label {label}")
+        if document.cited and bibliography:
+            (build / "references.bib").write_bytes(bibliography[0])
+            _unnumber_last_heading(chunks)
+            chunks.append(Chunk("", '#literature("references.bib")', ""))
+        raised = document.title is not None and 1 not in document.levels
+        head |= {"title": f"[{document.title}]"} if document.title else {}
+        system_fonts = self._fonts(document, notes)
+        return compile_pdf(head, raised, chunks, build, system_fonts, notes)
+
+    def _fonts(self, document: Document, notes: list[str]) -> bool:
+        """Return whether the system's fonts are needed, and note what no font can show."""
+        lacking = missing_characters(document.characters, system_fonts=False)
+        if not lacking:
+            return False
+        lacking = missing_characters(lacking, system_fonts=True)
+        by_cell: dict[str, list[str]] = {}
+        for character in lacking:
+            by_cell.setdefault(document.characters[character], []).append(character)
+        for place, characters in by_cell.items():
+            shown = " ".join(characters[:20]) + (" …" if len(characters) > 20 else "")
+            notes.append(
+                f"{place}: no font has {shown} "
+                f"({', '.join(f'U+{ord(one):04X}' for one in characters[:3])}"
+                f"{', …' if len(characters) > 3 else ''}): install one, such as Noto"
+            )
+        return True
+
+    def _chunk(self, cell: NotebookNode, nb: NotebookNode, document: Document) -> Chunk:
+        """Return a cell in Typst's markup."""
+        document.place = f"cell {cell.metadata[NUMBER]}"
+        typst = self._cell(cell, nb, document)
+        if typst.strip():
+            document.awaits_title = False
+        return Chunk(document.place, typst, clean(str(cell.get("source", ""))))
+
+    def _cell(self, cell: NotebookNode, nb: NotebookNode, document: Document) -> str:
+        hidden = self.config.get("TemplateExporter", {})  # such as --no-input
+        source = _source(cell)
+        if ABSTRACT in cell.metadata.get("tags", []):
+            return ""
+        if cell.cell_type == "markdown":
+            if hidden.get("exclude_markdown"):
+                return ""
+            return html.of_markdown(source, document, cell.get("attachments"))
+        if cell.cell_type != "code":
+            text = clean(source).strip("\n")
+            document.see(text)
+            return "" if hidden.get("exclude_raw") or not text else code_block(text)
+        is_removed = cell.metadata.get("transient", {}).get("remove_source")
+        hides = hidden.get("exclude_input") or nb.metadata.get("hide_code") or is_removed
+        code = clean(source).strip("\n") if self.show_code and not hides else ""
+        document.see(code)
+        parts = [code_block(code.expandtabs(4), _language(nb, code))] if code.strip() else []
+        if not hidden.get("exclude_output"):
+            parts += [of_output(one, cell, document) for one in joined(cell.get("outputs", []))]
+        return "".join(parts)
 
 
-def _take_abstract(nb: NotebookNode) -> str:
-    """Remove the cells tagged `abstract` from a notebook, and return their text."""
+class TypstPDFNoCodeExporter(TypstPDFExporter):
+    """An nbconvert exporter that writes a notebook as a PDF without its code."""
+
+    export_from_notebook = "PDF without code (Typst)"
+    show_code = Bool(False, help="print the code of cells").tag(config=True)
+
+
+def _source(cell: NotebookNode) -> str:
+    source = cell.get("source", "")
+    return "".join(source) if isinstance(source, list) else str(source)
+
+
+def _language(nb: NotebookNode, code: str) -> str:
+    """Return the language in which a code cell is highlighted."""
+    if magic := re.match(r"\s*%%(bash|sh|html|javascript|js|latex|ruby|perl|R|cython)\b", code):
+        return {"cython": "python", "R": "r"}.get(magic[1], magic[1])
+    info, kernel = nb.metadata.get("language_info", {}), nb.metadata.get("kernelspec", {})
+    name = str(info.get("name") or kernel.get("language") or "python").lower()
+    return {"ipython": "python", "c++17": "cpp", "c++": "cpp"}.get(name, name)
+
+
+def _formulas(nb: NotebookNode) -> list[str]:
+    """Return the formulas of all Markdown cells that have labels."""
+    sources = (_source(cell) for cell in nb.cells if cell.cell_type == "markdown")
+    return [
+        formula.tex
+        for source in sources
+        if "\\label" in source
+        for formula in take_formulas(source)[1]
+    ]
+
+
+def _metadata(nb: NotebookNode, document: Document) -> dict[str, str]:
+    """Return the template's arguments: what the notebook's metadata say of it, as Typst's code."""
+    metadata = nb.metadata
+    head = {}
+    for key in ("title", "date"):
+        if metadata.get(key):
+            document.place = f"metadata {key}"
+            head[key] = f"[{html.of_markdown(str(metadata[key]), document).strip()}]"
+    authors = [
+        str(author.get("name", "")) if isinstance(author, dict) else str(author)
+        for author in metadata.get("authors") or []
+    ]
+    if authors:
+        document.see(" ".join(authors))
+        head["authors"] = f"({', '.join(string(clean(author)) for author in authors)},)"
+    if abstract := _abstract(nb) or str(metadata.get("abstract") or ""):
+        document.place = "abstract"
+        head["abstract"] = f"[{html.of_markdown(abstract, document).strip()}]"
+    if metadata.get("number_sections"):
+        head["numbered"] = "true"
+    return head
+
+
+def _abstract(nb: NotebookNode) -> str:
+    """Return the text of the cells tagged `abstract`."""
     cells = [cell for cell in nb.cells if ABSTRACT in cell.metadata.get("tags", [])]
-    nb.cells = [cell for cell in nb.cells if cell not in cells]
     return "\n\n".join(map(_abstract_text, cells))
 
 
@@ -139,72 +235,14 @@ def _abstract_text(cell: NotebookNode) -> str:
     text = "\n\n".join(parts) if cell.cell_type == "code" else cell.source
     if not text.strip():
         raise ExportError(
-            f"the cell {cell.source[:60]!r}, tagged {ABSTRACT!r}, has no text: write the abstract "
-            "in a Markdown cell, or run a code cell that displays it as Markdown"
+            f"the cell {cell.source[:LIMIT]!r}, tagged {ABSTRACT!r}, has no text: write the "
+            "abstract in a Markdown cell, or run a code cell that displays it as Markdown"
         )
     return text.strip()
 
 
-def _keep_printable(output: NotebookNode) -> None:
-    """Remove HTML that shows only in a browser, and leave a note if nothing else is left."""
-    data = output.get("data")
-    if data is None:
-        return
-    if WIDGET in data and not set(IMAGES) & set(data):
-        output.data = {"text/plain": "[interactive widget: not in print]"}
-        return
-    page = data.get("text/html", "")
-    visible = re.sub(r"<(script|style)\b.*?</\1>|<(?!img|svg)[^>]*>", "", page, flags=re.DOTALL)
-    if not visible.strip():
-        data.pop("text/html", None)
-    if not set(SHOWN) & set(data):
-        data["text/plain"] = f"[no printable form: {', '.join(data) or 'empty output'}]"
-
-
-def _fenced(text: str, kind: str) -> str:
-    """Return text as a code block that shows what a terminal would show."""
-    lines = (
-        line.rsplit("\r", 1)[-1] for line in strip_ansi(text).replace("\r\n", "\n").split("\n")
-    )
-    longest = max(map(len, re.findall("`+", text)), default=0)
-    fence = "`" * max(3, longest + 1)
-    body = "\n".join(lines).rstrip()
-    return f"\n{fence}{kind}\n{body}\n{fence}\n" if body else ""
-
-
-def _image(output: NotebookNode, cell: NotebookNode) -> str:
-    """Return the Markdown of a picture, with its caption, label and alt text if there are any."""
-    files = output.metadata["filenames"]
-    file = next(files[mimetype] for mimetype in IMAGES if mimetype in output.data)
-    alts = (get_metadata(output, "alt", mimetype) for mimetype in IMAGES)
-    alt = " ".join(next(filter(None, alts), "").split())
-    caption = " ".join(cell.metadata.get("caption", "").split())
-    label = cell.metadata.get("label")
-    attributes = [f"#{label}"] if label else []
-    if alt:  # in attributes, pandoc decodes entities and takes a backslash for an escape
-        attributes.append(f'alt="{html.escape(alt)}"'.replace("\\", "&#92;"))
-    braces = f"{{{' '.join(attributes)}}}" if attributes else ""
-    return f"\n![{caption}](<{file}>){braces}\n"
-
-
-def _compile(source: str, build: Path) -> bytes:
-    """Return the PDF of a Typst source, set in Typst's own fonts to be the same everywhere."""
-    import typst
-
-    path = build / "main.typ"
-    path.write_text(source, encoding="utf-8")
-    try:
-        pdf, warnings = typst.compile_with_warnings(
-            str(path), root=str(build), ignore_system_fonts=True
-        )
-    except typst.TypstError as error:
-        raise ExportError(f"Typst: {_diagnostic(error)}") from None
-    lacking = [warning for warning in warnings if " is deprecated" not in warning.message]
-    if lacking:
-        raise ExportError(f"Typst: {'; '.join(map(_diagnostic, lacking))}")
-    return pdf
-
-
-def _diagnostic(problem: Any) -> str:
-    """Return a Typst error or warning with its hints, in one line."""
-    return " ".join("; ".join([problem.message, *problem.hints]).split())
+def _unnumber_last_heading(chunks: list[Chunk]) -> None:
+    """Take the number from a heading at the end, which stands over the literature."""
+    filled = [chunk for chunk in chunks if chunk.typst.strip()]
+    if filled and (found := LAST_HEADING.fullmatch(filled[-1].typst.strip())):
+        filled[-1].typst = f"\n\n#unnumbered({found[1]})[{found[2]}];\n\n"

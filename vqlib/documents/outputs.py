@@ -1,0 +1,205 @@
+"""Translate the outputs of code cells to Typst's markup: the best form of each that prints."""
+
+import html as html_
+import json
+import re
+from collections.abc import Iterable
+from typing import Any
+
+from vqlib.documents import html, pictures
+from vqlib.documents.html import Document, clean, code_block
+from vqlib.documents.markdown import FORMULA, take_formulas
+
+IMAGES = ("image/svg+xml", "application/pdf", "image/png", "image/jpeg", "image/gif", "image/webp")
+ESCAPES = re.compile(
+    r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[PX^_][^\x1b]*\x1b\\|[ -/]*[0-~])"
+)
+LATEX_FORMULA = re.compile(r"\s*(?:\$|\\\(|\\\[|\\begin\{(?!tabular|table|longtable))")
+LATEX_WORDS = {"textbf": "b", "textit": "i", "emph": "i", "texttt": "code", "underline": "u"}
+INVISIBLE = re.compile(r"#anchor\(\"(?:[^\"\\]|\\.)*\"\);|#linebreak\(\);|\s|\\ ")
+SCRIPTED = re.compile(r"<script|<iframe", re.IGNORECASE)
+WIDGET = "application/vnd.jupyter.widget-view+json"
+SILENT = re.compile(r"application/vnd\.(bokehjs_load|holoviews_load|datascience)")
+ANIMATION = re.compile(r"class=\"anim-|new Animation\(")
+FRAME = re.compile(r"frames\[\s*0\s*\]\s*=\s*\"(data:image/[^\"]+)\"")
+ESTIMATOR = re.compile(r"class=['\"][^'\"]*sk-(?:top-container|text-repr)")
+FIGURES = {"plotly": "Plotly", "vega": "Vega", "bokeh": "Bokeh", "holoviews": "HoloViews"}
+
+
+def terminal(text: str) -> str:
+    r"""Return what a terminal shows of text with escapes, `\r` and backspaces."""
+    text = ESCAPES.sub("", text).replace("\r\n", "\n")
+    lines = (_last_state(line) if re.search("[\r\b]", line) else line for line in text.split("\n"))
+    return "\n".join(lines).expandtabs(8)
+
+
+def _last_state(line: str) -> str:
+    shown: list[str] = []
+    position = 0
+    for character in line.rstrip("\r"):
+        if character == "\r":
+            position = 0
+        elif character == "\b":
+            position = max(0, position - 1)
+        else:
+            shown[position : position + 1] = character
+            position += 1
+    return "".join(shown)
+
+
+def joined(outputs: Iterable[Any]) -> list[Any]:
+    """Return outputs with the streams that follow each other in one, as Jupyter shows them."""
+    found: list[Any] = []
+    for output in outputs:
+        last = found[-1] if found else {}
+        if output.get("output_type") == "stream" == last.get("output_type"):
+            found[-1] = {**last, "text": _text(last.get("text")) + _text(output.get("text"))}
+        else:
+            found.append(output)
+    return found
+
+
+def of_output(output: Any, cell: Any, document: Document) -> str:
+    """Return an output in Typst's markup."""
+    kind = output.get("output_type")
+    if kind == "stream":
+        return _block(_text(output.get("text")), document)
+    if kind == "error":
+        traceback = "\n".join(map(str, output.get("traceback") or []))
+        return _block(traceback or f"{output.get('ename')}: {output.get('evalue')}", document)
+    data = {name: value for name, value in (output.get("data") or {}).items()}
+    shown = (form(data, output, cell, document) for form in FORMS)
+    return next((typst for typst in shown if typst), "") or _left(data, document)
+
+
+def _text(value: Any) -> str:
+    return "".join(map(str, value)) if isinstance(value, list) else str(value or "")
+
+
+def _block(text: str, document: Document) -> str:
+    text = clean(terminal(text)).rstrip()
+    document.see(text)
+    return code_block(text.lstrip("\n"), call="output") if text.strip() else ""
+
+
+def _widget(data: dict[str, Any], output: Any, cell: Any, document: Document) -> str:
+    if WIDGET not in data or set(IMAGES) & set(data):
+        return ""
+    return f"\n\n{document.absent('interactive widget: not in print')}\n\n"
+
+
+def _formula(data: dict[str, Any], output: Any, cell: Any, document: Document) -> str:
+    latex = _text(data.get("text/latex"))
+    return _latex(latex, document) if LATEX_FORMULA.match(latex) else ""
+
+
+def _latex(latex: str, document: Document) -> str:
+    """Return an output of LaTeX: formulas, and text with a few commands."""
+    latex = re.sub(r"\\([(\[)\]])", r"\\\\\1", clean(latex))
+    marked, formulas = take_formulas(latex)
+    for formula in formulas:  # alone, it has a line of its own
+        formula.display = formula.display or not FORMULA.sub("", marked).strip()
+    marked = html_.escape(marked.replace("\\\\", " "))
+    for name, tag in LATEX_WORDS.items():
+        marked = re.sub(rf"\\{name}\{{([^{{}}]*)\}}", rf"<{tag}>\1</{tag}>", marked)
+    return html.Writer(document, formulas, {}).translate(f"<p>{marked}</p>")
+
+
+def _picture(data: dict[str, Any], output: Any, cell: Any, document: Document) -> str:
+    problems = []
+    others = sorted(name for name in data if name.startswith("image/") and name not in IMAGES)
+    for name in (*IMAGES, *others):
+        if name not in data:
+            continue
+        try:
+            picture = pictures.read(pictures.as_bytes(data[name]))
+        except pictures.Unavailable as problem:
+            problems.append(f"picture not available: {name}: {problem}")
+            continue
+        return _placed(picture, name, output, cell, document)
+    if problems and not data.get("text/html"):
+        notes = " ".join(map(document.absent, problems))
+        return f"\n\n{notes}\n\n{_plain(data, output, cell, document)}"
+    for problem in problems:
+        document.note(problem)
+    return ""
+
+
+def _placed(
+    picture: pictures.Picture, name: str, output: Any, cell: Any, document: Document
+) -> str:
+    """Return a picture, with its caption and label if the cell has them."""
+    metadata = output.get("metadata") or {}
+    own = metadata.get(name) if isinstance(metadata.get(name), dict) else {}
+    width, height, alt = (own.get(key, metadata.get(key)) for key in ("width", "height", "alt"))
+    size = html.fitted(picture, width, height, html.TEXT_WIDTH)
+    image = html.add_picture(document, picture, size, str(alt or ""))
+    caption = _text(cell.metadata.get("caption"))
+    if not caption:
+        return f"\n\n#align(center, {image});\n\n"
+    written = html.of_markdown(" ".join(caption.split()), document).strip()
+    label = _text(cell.metadata.get("label"))
+    return html.figure(document, f"#{image};", written, label, "image")
+
+
+def _html(data: dict[str, Any], output: Any, cell: Any, document: Document) -> str:
+    page = _text(data.get("text/html"))
+    if not page.strip() or (ESTIMATOR.search(page) and data.get("text/plain")):
+        return ""
+    if ANIMATION.search(page):
+        frame = FRAME.search(page)
+        first = frame[1].replace("\\\n", "").replace("\\", "") if frame else ""
+        shown = html.of_html(f'<img src="{first}">', document) if frame else ""
+        return f"{shown}\n\n{document.absent('animation: not in print')}\n\n"
+    typst = html.of_html(page, document)
+    return f"\n\n{typst}\n\n" if INVISIBLE.sub("", typst) else ""
+
+
+def _markdown(data: dict[str, Any], output: Any, cell: Any, document: Document) -> str:
+    text = _text(data.get("text/markdown"))
+    return f"\n\n{html.of_markdown(text, document)}\n\n" if text.strip() else ""
+
+
+def _other_latex(data: dict[str, Any], output: Any, cell: Any, document: Document) -> str:
+    latex = _text(data.get("text/latex"))
+    if not latex.strip() or (re.search(r"\\begin\{(tabular|table|longtable)", latex) and
+                             data.get("text/plain")):  # fmt: skip
+        return ""
+    is_table = "\\begin{" in latex and not LATEX_FORMULA.match(latex)
+    return _block(latex, document) if is_table else _latex(latex, document)
+
+
+def _plain(data: dict[str, Any], output: Any, cell: Any, document: Document) -> str:
+    """Return an output as text, and a note if what a browser shows of it is something else."""
+    note = _unprinted(data)
+    text = _block(_text(data.get("text/plain")), document)
+    return (f"\n\n{document.absent(note)}\n\n" if note else "") + text
+
+
+def _unprinted(data: dict[str, Any]) -> str:
+    """Return what a note has to say of forms that only a browser shows."""
+    names = " ".join(data)
+    for mark, name in FIGURES.items():
+        if f"vnd.{mark}" in names and not SILENT.search(names):
+            return f"interactive {name} figure: not in print"
+    if SCRIPTED.search(_text(data.get("text/html"))):
+        return "interactive figure: not in print"
+    return "output of a script: not in print" if "application/javascript" in data else ""
+
+
+def _json(data: dict[str, Any], output: Any, cell: Any, document: Document) -> str:
+    if "application/json" not in data or data.get("text/plain"):
+        return ""
+    return _block(json.dumps(data["application/json"], indent=2, ensure_ascii=False), document)
+
+
+FORMS = (_widget, _formula, _picture, _html, _markdown, _other_latex, _json, _plain)
+
+
+def _left(data: dict[str, Any], document: Document) -> str:
+    """Return a note for an output that no form could show."""
+    names = [name for name in data if data[name] not in ("", [], None)]
+    if any(map(SILENT.match, names)) or set(names) <= {"text/html", "text/plain"}:
+        return ""
+    note = f"no printable form: {', '.join(names) or 'empty output'}"
+    return f"\n\n{document.absent(note)}\n\n"
