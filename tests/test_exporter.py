@@ -20,7 +20,9 @@ from PIL import Image
 from pypdf import PdfReader
 from pypdf.generic import ArrayObject, DictionaryObject, NullObject, PdfObject
 
-from vqlib.documents.exporter import IMAGES, ExportError, TypstPDFExporter
+from vqlib.documents.errors import ExportError
+from vqlib.documents.exporter import TypstPDFExporter
+from vqlib.documents.outputs import IMAGES
 from vqlib.errors import UserError
 
 SVG = (

@@ -73,7 +73,7 @@ def _in_brackets(
     written = []
     for part in found:
         forms = ("year",) if part["year"] else ("author", "year")
-        cites = " ".join(f'#cite(label("{part["key"]}"), form: "{form}");' for form in forms)
+        cites = "~".join(f'#cite(label("{part["key"]}"), form: "{form}");' for form in forms)
         written.append(escape(part["before"]) + cites + escape(part["after"]))
     return f"\\({'; '.join(written)}\\)"
 

@@ -11,6 +11,7 @@ from typing import Any
 from vqlib.documents.errors import ExportError
 
 TEMPLATE = Path(__file__).with_name("report.typ")
+STYLE = Path(__file__).with_name("literature.csl")
 LINE = re.compile(r"[─-]+ (?:\S*[/\\])?main\.typ:(\d+):")
 PROBED_LINE = re.compile(r"\.typ:(\d+):")
 NO_WARNING = re.compile(r"is deprecated|layout did not converge")
@@ -54,7 +55,8 @@ def compile_pdf(
     """
     import typst
 
-    (build / TEMPLATE.name).write_bytes(TEMPLATE.read_bytes())
+    for source in (TEMPLATE, STYLE):
+        (build / source.name).write_bytes(source.read_bytes())
     arguments = ", ".join(f"{name}: {value}" for name, value in head.items())
     begin = [
         f'#import "{TEMPLATE.name}": *',

@@ -69,7 +69,7 @@ class TypstPDFExporter(Exporter):
     ) -> tuple[bytes, dict[str, Any]]:
         """Return a notebook as a PDF, together with nbconvert's resources.
 
-        Relative paths in the notebook start at `resources["metadata"]["path"]`.
+        What the PDF lacks is in `resources["notes"]`, a line each, and in the log. Relative paths in the notebook start at `resources["metadata"]["path"]`.
 
         Raises:
             ExportError: if the export is strict and the PDF would lack something, such as a
@@ -87,6 +87,7 @@ class TypstPDFExporter(Exporter):
             raise ExportError("; ".join(notes))
         for note in notes:
             self.log.warning(note)
+        resources["notes"] = notes
         return pdf, resources
 
     def _pdf(self, nb: NotebookNode, folder: Path, build: Path, notes: list[str]) -> bytes:
@@ -124,15 +125,11 @@ class TypstPDFExporter(Exporter):
         if not lacking:
             return False
         lacking = missing_characters(lacking, system_fonts=True)
-        by_cell: dict[str, list[str]] = {}
-        for character in lacking:
-            by_cell.setdefault(document.characters[character], []).append(character)
-        for place, characters in by_cell.items():
-            shown = " ".join(characters[:20]) + (" …" if len(characters) > 20 else "")
+        if lacking:
+            cells = sorted({document.characters[one] for one in lacking}, key=_in_order)
             notes.append(
-                f"{place}: no font has {shown} "
-                f"({', '.join(f'U+{ord(one):04X}' for one in characters[:3])}"
-                f"{', …' if len(characters) > 3 else ''}): install one, such as Noto"
+                f"{_shortened(cells, ', ', 8)}: no font has {_shortened(lacking, ' ', 30)}: install "
+                "a font for them, such as Noto"
             )
         return True
 
@@ -172,6 +169,15 @@ class TypstPDFNoCodeExporter(TypstPDFExporter):
 
     export_from_notebook = "PDF without code (Typst)"
     show_code = Bool(False, help="print the code of cells").tag(config=True)
+
+
+def _in_order(place: str) -> tuple[int, str]:
+    digits = re.sub(r"\D", "", place)
+    return int(digits or 0), place
+
+
+def _shortened(texts: list[str], between: str, count: int) -> str:
+    return between.join(texts[:count]) + (f"{between}…" if len(texts) > count else "")
 
 
 def _source(cell: NotebookNode) -> str:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 TEXT_WIDTH = 459.0  # points: A4 without the template's margins
 PUNCTUATION = re.compile(r"[!#-&(-/:-@\[-`{-~]")  # all of ASCII but quotes, which Typst curls
+NEGATIVE = re.compile(r"(?<![^\s(\[])-(?=\.?\d)")
 UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f\ufdd0\ufdd1\ufffe\uffff]")
 SURROGATE = re.compile("[\ud800-\udfff]")
 WRAPPED = {
@@ -89,8 +90,8 @@ def clean(text: str) -> str:
 
 
 def escaped(text: str) -> str:
-    """Return text as it stands in Typst's markup."""
-    return PUNCTUATION.sub(r"\\\g<0>", text)
+    """Return text as it stands in Typst's markup; negative numbers get a minus sign."""
+    return PUNCTUATION.sub(r"\\\g<0>", NEGATIVE.sub("−", text))
 
 
 def string(text: str) -> str:
@@ -265,12 +266,13 @@ class Writer:
     def _tag_pre(self, node: "LexborNode") -> str:
         inner = node.css_first("code")
         classes = ((inner.attributes.get("class") if inner else None) or "").split()
-        language = next((c[9:] for c in classes if c.startswith("language-")), "")
+        language = next((name[9:] for name in classes if name.startswith("language-")), "")
         if node.css_first("img, table, svg"):
             return f"\n\n{self.children(node)}\n\n"
         text = self.restored(node.text()).strip("\n")
         self.document.see(text)
-        return code_block(text, language if inner else "", "code" if inner else "output")
+        is_code = inner or "highlight" in (node.parent.attributes.get("class") or "")
+        return code_block(text, language, "code" if is_code else "output")
 
     def anchors(self, node: "LexborNode", *more: str) -> str:
         """Return what links inside the notebook lead to."""
@@ -399,7 +401,7 @@ class Writer:
         styles = _styles(node)
         width = styles.get("width") or attributes.get("width")
         height = styles.get("height") or attributes.get("height")
-        alt = self.restored(attributes.get("alt") or "").strip()
+        alt = FORMULA.sub(lambda found: self.formulas[int(found[1])].tex, attributes.get("alt") or "")
         try:
             picture = pictures.read(pictures.find(source, self.document.folder, self.attachments))
         except pictures.Unavailable as problem:
@@ -409,7 +411,7 @@ class Writer:
         return _aligned(node, f"#align(center, {image});") if _is_alone(node) else f"#box({image});"
 
     def _missing(self, source: str, alt: str, problem: Exception) -> str:
-        name = "in the notebook itself" if source.startswith("data:") else source
+        name = "in the notebook itself" if source.startswith("data:") else source[:120]
         named = f" ({alt})" if alt else ""
         return self.document.absent(f"picture not available: {name}{named}: {problem}")
 

@@ -3,6 +3,7 @@
 import ast
 import json
 import os
+import sys
 import warnings
 from collections.abc import Mapping
 from functools import cache
@@ -156,21 +157,32 @@ def _inspect(path: Path) -> dict[str, dict[str, str]]:
     return parameters
 
 
-def export_pdf(notebook: Path, output: Path) -> None:
-    """Write an executed notebook as a PDF, as `jupyter nbconvert --to typst_pdf` does.
+def export_pdf(notebook: Path, output: Path, strict: bool = False, code: bool = True) -> None:
+    """Write a notebook as a PDF, as `jupyter nbconvert --to typst_pdf` does.
+
+    Args:
+        notebook: its file.
+        output: the PDF's.
+        strict: whether every cell must have run, and everything must be there that the notebook
+            shows. Otherwise a line in the log says what is missing.
+        code: whether to print the code of cells.
 
     Raises:
-        UserError: if the file is no notebook, if one of its cells failed or has not run, or if the
-            PDF would lack something.
+        UserError: if the file is no notebook; in a strict export also if a cell failed or has not
+            run, or if the PDF would lack something.
     """
     from vqlib.documents.exporter import TypstPDFExporter
 
     content = _read(notebook)
-    if problem := _not_run(content):
+    problem = _not_run(content)
+    if problem and strict:
         raise UserError(f"{notebook} did not run to its end: {problem}: run it again")
     folder = {"metadata": {"path": str(notebook.parent)}}
-    pdf, _ = TypstPDFExporter().from_notebook_node(content, folder)
+    exporter = TypstPDFExporter(strict=strict, show_code=code)
+    pdf, resources = exporter.from_notebook_node(content, folder)
     write_atomically(output, pdf)
+    for note in [problem] * bool(problem) + resources["notes"]:
+        print(f"{notebook.name}: {note}", file=sys.stderr)
 
 
 def _not_run(notebook: "NotebookNode") -> str | None:

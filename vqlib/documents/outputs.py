@@ -8,13 +8,13 @@ from typing import Any
 
 from vqlib.documents import html, pictures
 from vqlib.documents.html import Document, clean, code_block
-from vqlib.documents.markdown import FORMULA, take_formulas
+from vqlib.documents.markdown import ENVIRONMENTS, FORMULA, take_formulas
 
 IMAGES = ("image/svg+xml", "application/pdf", "image/png", "image/jpeg", "image/gif", "image/webp")
 ESCAPES = re.compile(
     r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[PX^_][^\x1b]*\x1b\\|[ -/]*[0-~])"
 )
-LATEX_FORMULA = re.compile(r"\s*(?:\$|\\\(|\\\[|\\begin\{(?!tabular|table|longtable))")
+LATEX_FORMULA = re.compile(rf"\s*(?:\$|\\\(|\\\[|\\begin\{{(?:{ENVIRONMENTS})\*?\}})")
 LATEX_WORDS = {"textbf": "b", "textit": "i", "emph": "i", "texttt": "code", "underline": "u"}
 INVISIBLE = re.compile(r"#anchor\(\"(?:[^\"\\]|\\.)*\"\);|#linebreak\(\);|\s|\\ ")
 SCRIPTED = re.compile(r"<script|<iframe", re.IGNORECASE)
@@ -162,11 +162,10 @@ def _markdown(data: dict[str, Any], output: Any, cell: Any, document: Document) 
 
 def _other_latex(data: dict[str, Any], output: Any, cell: Any, document: Document) -> str:
     latex = _text(data.get("text/latex"))
-    if not latex.strip() or (re.search(r"\\begin\{(tabular|table|longtable)", latex) and
-                             data.get("text/plain")):  # fmt: skip
+    is_document = "\\begin{" in latex  # such as a table: its text says the same
+    if not latex.strip() or (is_document and data.get("text/plain")):
         return ""
-    is_table = "\\begin{" in latex and not LATEX_FORMULA.match(latex)
-    return _block(latex, document) if is_table else _latex(latex, document)
+    return _block(latex, document) if is_document else _latex(latex, document)
 
 
 def _plain(data: dict[str, Any], output: Any, cell: Any, document: Document) -> str:
