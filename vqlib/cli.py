@@ -212,7 +212,7 @@ def _notebook_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _notebook(options: argparse.Namespace) -> None:
-    from vqlib.documents.notebook import run_notebook
+    from vqlib.study.notebook import run_notebook
 
     run_notebook(options.source, options.output, dict(options.p), options.timeout)
 

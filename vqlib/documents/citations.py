@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vqlib.documents.errors import ExportError
+from vqlib.errors import UserError
 
 if TYPE_CHECKING:
     from vqlib.documents.html import Document
@@ -21,13 +21,13 @@ def read_keys(name: str | None, folder: Path) -> tuple[bytes, set[str]] | None:
     """Return the bibliography that a notebook in `folder` names, and the keys of its entries.
 
     Raises:
-        ExportError: if there is no such file.
+        UserError: if there is no such file.
     """
     if not name:
         return None
     path = folder / name
     if not path.is_file():
-        raise ExportError(
+        raise UserError(
             f"no file {path}, which the notebook's metadata names as `bibliography`: "
             "correct the name or add the file"
         )

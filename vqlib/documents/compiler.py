@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from vqlib.documents.errors import ExportError
+from vqlib.errors import UserError
 
 TEMPLATE = Path(__file__).with_name("report.typ")
 STYLE = Path(__file__).with_name("literature.csl")
@@ -51,7 +51,7 @@ def compile_pdf(
         notes: gets a line for each cell that is shown as it is written, and for warnings.
 
     Raises:
-        ExportError: if Typst refuses something outside of cells, such as the bibliography.
+        UserError: if Typst refuses something outside of cells, such as the bibliography.
     """
     import typst
 
@@ -79,7 +79,7 @@ def compile_pdf(
         notes += [f"Typst: {_diagnostic(warning)}" for warning in warnings
                   if not NO_WARNING.search(warning.message)]  # fmt: skip
         return bytes(pdf)
-    raise ExportError("Typst cannot set this notebook")
+    raise UserError("Typst cannot set this notebook")
 
 
 def _show_as_written(error: Any, begin: list[str], chunks: list[Chunk], notes: list[str]) -> None:
@@ -97,7 +97,7 @@ def _show_as_written(error: Any, begin: list[str], chunks: list[Chunk], notes: l
             notes.append(f"{chunk.place}: shown as it is written: Typst: {problem}")
             chunk.typst = code_block(chunk.source)
             return
-    raise ExportError(f"Typst: {problem}")
+    raise UserError(f"Typst: {problem}")
 
 
 def missing_characters(characters: Iterable[str], system_fonts: bool) -> list[str]:

@@ -134,11 +134,11 @@ def _placed(
     width, height, alt = (own.get(key, metadata.get(key)) for key in ("width", "height", "alt"))
     size = html.fitted(picture, width, height, html.TEXT_WIDTH)
     image = html.add_picture(document, picture, size, str(alt or ""))
-    caption = _text(cell.metadata.get("caption"))
+    caption = _text((cell.get("metadata") or {}).get("caption"))
     if not caption:
         return f"\n\n#align(center, {image});\n\n"
     written = html.of_markdown(" ".join(caption.split()), document).strip()
-    label = _text(cell.metadata.get("label"))
+    label = _text((cell.get("metadata") or {}).get("label"))
     return html.figure(document, f"#{image};", written, label, "image")
 
 
@@ -181,7 +181,8 @@ def _unprinted(data: dict[str, Any]) -> str:
     for mark, name in FIGURES.items():
         if f"vnd.{mark}" in names and not SILENT.search(names):
             return f"interactive {name} figure: not in print"
-    if SCRIPTED.search(_text(data.get("text/html"))):
+    page = _text(data.get("text/html"))
+    if SCRIPTED.search(page) and not ESTIMATOR.search(page):
         return "interactive figure: not in print"
     return "output of a script: not in print" if "application/javascript" in data else ""
 

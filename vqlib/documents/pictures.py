@@ -114,7 +114,10 @@ def _read_raster(content: bytes) -> Picture:
     try:
         with warnings.catch_warnings(action="ignore"), Image.open(io.BytesIO(content)) as image:
             kind, (width, height) = image.format or "", image.size
-            image.load()
+            if kind == "PNG":
+                image.verify()  # its checksums, much faster than decoding it
+            else:
+                image.load()
             if kind not in KEPT:
                 buffer = io.BytesIO()
                 image.convert("RGBA").save(buffer, "PNG")

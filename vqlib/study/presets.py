@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 
 from vqlib.config import TrainConfig
-from vqlib.documents.notebook import parameter_names, typed_parameters
+from vqlib.study.notebook import parameter_names, typed_parameters
 from vqlib.errors import UserError
 from vqlib.images import resolve_dataset
 from vqlib.models import MODELS, settings
