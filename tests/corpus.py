@@ -143,8 +143,10 @@ def with_browser(source: Path, pdf: Path) -> None:
         page = Path(name) / "page.html"
         run([sys.executable, "-m", "nbconvert", "--to", "html", str(source), "--output",
              str(page.resolve())])  # fmt: skip
-        run(["chromium", "--headless", "--no-sandbox", "--disable-gpu", "--no-pdf-header-footer",
-             "--virtual-time-budget=20000", f"--print-to-pdf={pdf}", f"file://{page.resolve()}"])  # fmt: skip
+        run([
+            "chromium", "--headless", "--no-sandbox", "--disable-gpu", "--no-pdf-header-footer",
+            "--virtual-time-budget=20000", f"--print-to-pdf={pdf}", f"file://{page.resolve()}",
+        ])  # fmt: skip
 
 
 WAYS: dict[str, Callable[[Path, Path], None]] = {

@@ -323,11 +323,15 @@ def test_a_picture_has_the_size_that_a_browser_gives_it(
 @pytest.mark.parametrize(
     ("source", "width"),
     [
-        ("![](p.png)", 150), ("<img src='p.png' width=100>", 75), ("<img src='p.png' width='50%'>", 229.5),
-        ("<img src='p.png' style='width: 2in'>", 144), ("<img src='p.png' height='50px'>", 75),
-        ("<p align='center'><img src='p.png' width=100></p>", 75), ("<img src=p.png width=9999>", 459),
+        ("![](p.png)", 150),
+        ("<img src='p.png' width=100>", 75),
+        ("<img src='p.png' width='50%'>", 229.5),
+        ("<img src='p.png' style='width: 2in'>", 144),
+        ("<img src='p.png' height='50px'>", 75),
+        ("<p align='center'><img src='p.png' width=100></p>", 75),
+        ("<img src=p.png width=9999>", 459),
     ],
-)  # fmt: skip
+)
 def test_a_picture_in_text_has_the_size_that_its_attributes_ask_for(
     tmp_path: Path, source: str, width: float
 ) -> None:
@@ -387,7 +391,7 @@ def test_a_picture_that_cannot_be_read_is_said_and_its_text_shown() -> None:
 
 def test_an_animation_is_its_first_frame_and_a_note() -> None:
     figure, axes = plt.subplots(figsize=(1, 1))
-    line, = axes.plot([0], [0])
+    (line,) = axes.plot([0], [0])
     with plt.rc_context({"animation.embed_limit": 1}):
         moving = matplotlib.animation.FuncAnimation(figure, lambda n: [line], frames=2)
         page = moving.to_jshtml()
@@ -449,6 +453,15 @@ def test_a_long_table_repeats_its_head_on_each_page() -> None:
     assert all("heading" in page.extract_text() for page in pages)
 
 
+def test_a_picture_that_would_leave_half_a_page_empty_is_smaller() -> None:
+    plot = shown(display({"image/png": in_base64(picture(size=(600, 600)))}))
+    lines = shown(source="\n".join(f"line{n}" for n in range(40)))
+    pages = Printed(lines, plot, "after").pdf.pages
+    assert len(pages[0].images) == 1
+    assert 200 < widths(Printed(lines, plot).pdf)[0] < 450
+    assert widths(Printed(plot).pdf) == [450]
+
+
 def test_only_a_heading_that_comes_first_is_the_title() -> None:
     assert Printed("# The title\n\nProse.").pdf.metadata.title == "The title"
     late = Printed("Prose.", "# No title")
@@ -477,7 +490,8 @@ SPECIAL = ["*", "**", "_", "`", "```\n", "$", "$$", "\\", "{", "}", "[", "]", "(
            "\n", "\n\n", "    ", "&amp;", "~~", "\\(", "\\\\(", "\\\\)", "\\frac", "\\begin{align}",
            "\\end{align}", "\\left(", "\\right)", "^", "_2", "<b>", "</b>", "<div>", "</div>",
            "<table><tr><td>", "</table>", "<img src=x>", "<a href='#x'>", "</a>", "\x00", "\x1b[0m",
-           "\r", "\b", "\ud800", "\u202e", "/*", "//", "\\newcommand{\\a}{\\a}", "\\a", "http://a.b"]  # fmt: skip
+           "\r", "\b", "\ud800", "\u202e", "/*", "//", "\\newcommand{\\a}{\\a}", "\\a",
+           "http://a.b"]  # fmt: skip
 WORDS = st.from_regex(r"[a-z]{3}[0-9]{2}", fullmatch=True)
 TEXT = st.lists(WORDS | st.sampled_from(SPECIAL) | st.text(max_size=4), max_size=14).map(" ".join)
 MIMETYPES = ["text/plain", "text/html", "text/markdown", "text/latex", "image/png",
@@ -519,7 +533,8 @@ def test_no_word_of_markdown_and_html_is_lost(lines: list[list[str]], data: st.D
     frames = ["{}", "**{}**", "_{}_ x", "> {}", "- {}", "1. {}", "## {}", "`{}`", "[{}](#a)",
               "<div>{}</div>", "<ul><li>{}</ul>", "<table><tr><td>{}</table>", "| {} |\n|-|",
               "```\n{}\n```", "    {}", "~~{}~~", "<b>{}", "{}[^1]\n\n[^1]: note", "# {}",
-              "<details>{}</details>", "<h2>{}</h2>", "<p align=center>{}</p>", "<sup>{}</sup>"]  # fmt: skip
+              "<details>{}</details>", "<h2>{}</h2>", "<p align=center>{}</p>",
+              "<sup>{}</sup>"]  # fmt: skip
     blocks = [data.draw(st.sampled_from(frames)).format(" ".join(line)) for line in lines]
     printed = Printed("\n\n".join(blocks), *blocks)
     squeezed = re.sub(r"[\s\u200b↪]", "", printed.text)

@@ -12,8 +12,8 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from vqlib.cli import main
 from vqlib.documents.notebook import export_pdf
-from vqlib.study.notebook import parameter_names, run_notebook
 from vqlib.paths import ROOT
+from vqlib.study.notebook import parameter_names, run_notebook
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 REPORTS = sorted((ROOT / "report").glob("*.ipynb"))
@@ -127,7 +127,9 @@ def test_a_notebook_that_stops_names_cell_and_cause_and_leaves_no_result(
     facts = (path.name, output.stem, "cell 4", cause, failed)
     refusal(lambda: run_notebook(path, output, {"size": 2}, timeout=5), *facts)
     assert not output.exists()
-    refusal(lambda: export_pdf(failed, pdf, strict=True), failed, "cell")  # 4 or, after a dead kernel, 5
+    refusal(
+        lambda: export_pdf(failed, pdf, strict=True), failed, "cell"
+    )  # 4 or, after a dead kernel, 5
     assert not pdf.exists()
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from vqlib.errors import UserError
 
 if TYPE_CHECKING:
-    from vqlib.documents.html import Document
+    from vqlib.documents.document import Document
 
 KEY = r"[A-Za-z0-9_][\w:.+/-]*\w|\w"
 CITATION = re.compile(rf"\[(?P<group>[^\[\]]*?@[^\[\]]*)\]|(?<![\w@/.`])@(?P<key>{KEY})")
@@ -68,7 +68,8 @@ def _in_brackets(
             escape(part["before"]) + _reference(part["key"], document) + escape(part["after"])
             for part in found
         )
-    if not all([_is_known(part["key"], document) for part in found]):  # each is said
+    known = [_is_known(part["key"], document) for part in found]  # says each that is not
+    if not all(known):
         return None
     written = []
     for part in found:

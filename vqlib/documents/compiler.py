@@ -1,5 +1,6 @@
 """Set a document with Typst, and find out what its fonts lack."""
 
+import json
 import re
 import unicodedata
 from collections.abc import Iterable
@@ -8,12 +9,16 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from vqlib.documents.document import code_block
 from vqlib.errors import UserError
 
 TEMPLATE = Path(__file__).with_name("report.typ")
 STYLE = Path(__file__).with_name("literature.csl")
 LINE = re.compile(r"[─-]+ (?:\S*[/\\])?main\.typ:(\d+):")
 PROBED_LINE = re.compile(r"\.typ:(\d+):")
+TOP, BOTTOM = 70.9, 762.5  # of the text on a page, in points
+MUCH, LEAST = 0.3, 0.5  # of a page left empty; of the size of a picture that may shrink
+PASSES = 5  # until all pictures have their size
 NO_WARNING = re.compile(r"is deprecated|layout did not converge")
 
 
@@ -62,13 +67,15 @@ def compile_pdf(
         f'#import "{TEMPLATE.name}": *',
         f"#show: report.with({' '.join(arguments.split())})",
         f"#let section = section-above.with({int(raised)})",
+        "#let alone = alone-among.with((:))",
     ]
     path = build / "main.typ"
     compiler = typst.Compiler(
         root=str(build), font_paths=_fonts(True) if system_fonts else [],
         ignore_system_fonts=True,
     )  # fmt: skip
-    for _ in range(len(chunks) + 1):
+    passes, shares = 0, dict[int, float]()
+    for _ in range(len(chunks) + PASSES):
         lines = [*begin, *(chunk.typst for chunk in chunks)]
         path.write_text("\n\n".join(lines), encoding="utf-8")
         try:
@@ -76,16 +83,42 @@ def compile_pdf(
         except typst.TypstError as error:
             _show_as_written(error, begin, chunks, notes)
             continue
+        passes += 1
+        _shrink(json.loads(compiler.query("<alone>", field="value")), shares)
+        alone = f"#let alone = alone-among.with(({_listed(shares)}))"
+        if alone != begin[-1] and passes < PASSES:
+            begin[-1] = alone
+            continue
         notes += [f"Typst: {_diagnostic(warning)}" for warning in warnings
                   if not NO_WARNING.search(warning.message)]  # fmt: skip
-        return bytes(pdf)
+        return pdf if isinstance(pdf, bytes) else b""
     raise UserError("Typst cannot set this notebook")
+
+
+def _listed(shares: dict[int, float]) -> str:
+    return ", ".join(f'"{number}": {share:.3f}' for number, share in shares.items()) or ":"
+
+
+def _shrink(places: list[tuple[int, int, float, float]], shares: dict[int, float]) -> None:
+    """Make pictures smaller that would leave a large part of the page before them empty.
+
+    Args:
+        places: of each picture that stands alone its number, the page and the height in points at
+            which it would begin, and its own height.
+        shares: of their own height, by number; gets those that are new.
+    """
+    moved = 0.0  # how much further up everything will be than in the places
+    for number, page, y, height in places:
+        whole = BOTTOM - TOP
+        room = whole - ((page - 1) * whole + y - TOP - moved) % whole
+        is_gap = height > room > MUCH * whole and room > LEAST * height
+        if is_gap and number not in shares:
+            shares[number] = (room - 3) / height
+            moved += height
 
 
 def _show_as_written(error: Any, begin: list[str], chunks: list[Chunk], notes: list[str]) -> None:
     """Replace the markup of the first cell in which Typst found an error."""
-    from vqlib.documents.html import code_block
-
     problem = _diagnostic(error)
     numbers = [int(number) for number in LINE.findall(getattr(error, "diagnostic", ""))]
     end = 1 + sum(text.count("\n") + 2 for text in begin)

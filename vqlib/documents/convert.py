@@ -10,7 +10,7 @@ from typing import Any
 from vqlib.documents import html, tex
 from vqlib.documents.citations import read_keys
 from vqlib.documents.compiler import Chunk, compile_pdf, missing_characters
-from vqlib.documents.html import Document, clean, code_block, string
+from vqlib.documents.document import Document, clean, code_block, string
 from vqlib.documents.markdown import take_formulas
 from vqlib.documents.outputs import joined, of_output
 from vqlib.errors import UserError

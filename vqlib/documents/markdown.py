@@ -4,8 +4,8 @@ import re
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from vqlib.documents.tex import CASES, LAYOUTS
 from vqlib.documents.symbols import MATRICES
+from vqlib.documents.tex import CASES, LAYOUTS
 
 if TYPE_CHECKING:
     from markdown_it import MarkdownIt
@@ -141,10 +141,11 @@ def _reader() -> "MarkdownIt":
     from mdit_py_plugins.footnote import footnote_plugin
 
     reader = MarkdownIt("gfm-like", {"html": True, "linkify": True})
+    assert reader.linkify is not None
     reader.linkify.set({"fuzzy_link": False, "fuzzy_email": False})
     reader.use(footnote_plugin, inline=False)
     reader.use(attrs_plugin, after=("image",))
-    reader.validateLink = lambda url: True  # a data URI of any kind may hold a picture
+    reader.__dict__["validateLink"] = lambda url: True  # any data URI may hold a picture
     reader.add_render_rule("image", _image)
     reader.add_render_rule("code_block", _code_block)
     return reader

@@ -7,7 +7,15 @@ from collections.abc import Iterable
 from typing import Any
 
 from vqlib.documents import html, pictures
-from vqlib.documents.html import Document, clean, code_block
+from vqlib.documents.document import (
+    TEXT_WIDTH,
+    Document,
+    add_picture,
+    clean,
+    code_block,
+    figure,
+    fitted,
+)
 from vqlib.documents.markdown import ENVIRONMENTS, FORMULA, take_formulas
 
 IMAGES = ("image/svg+xml", "application/pdf", "image/png", "image/jpeg", "image/gif", "image/webp")
@@ -67,7 +75,7 @@ def of_output(output: Any, cell: Any, document: Document) -> str:
     if kind == "error":
         traceback = "\n".join(map(str, output.get("traceback") or []))
         return _block(traceback or f"{output.get('ename')}: {output.get('evalue')}", document)
-    data = {name: value for name, value in (output.get("data") or {}).items()}
+    data = dict(output.get("data") or {})
     shown = (form(data, output, cell, document) for form in FORMS)
     return next((typst for typst in shown if typst), "") or _left(data, document)
 
@@ -102,7 +110,7 @@ def _latex(latex: str, document: Document) -> str:
     marked = html_.escape(marked.replace("\\\\", " "))
     for name, tag in LATEX_WORDS.items():
         marked = re.sub(rf"\\{name}\{{([^{{}}]*)\}}", rf"<{tag}>\1</{tag}>", marked)
-    return html.Writer(document, formulas, {}).translate(f"<p>{marked}</p>")
+    return html.Page(document, formulas, {}).translate(f"<p>{marked}</p>")
 
 
 def _picture(data: dict[str, Any], output: Any, cell: Any, document: Document) -> str:
@@ -113,15 +121,15 @@ def _picture(data: dict[str, Any], output: Any, cell: Any, document: Document) -
             continue
         try:
             picture = pictures.read(pictures.as_bytes(data[name]))
-        except pictures.Unavailable as problem:
+        except pictures.UnavailableError as problem:
             problems.append(f"picture not available: {name}: {problem}")
             continue
         return _placed(picture, name, output, cell, document)
     if problems and not data.get("text/html"):
         notes = " ".join(map(document.absent, problems))
         return f"\n\n{notes}\n\n{_plain(data, output, cell, document)}"
-    for problem in problems:
-        document.note(problem)
+    for what in problems:
+        document.note(what)
     return ""
 
 
@@ -130,16 +138,17 @@ def _placed(
 ) -> str:
     """Return a picture, with its caption and label if the cell has them."""
     metadata = output.get("metadata") or {}
-    own = metadata.get(name) if isinstance(metadata.get(name), dict) else {}
+    own = metadata.get(name)
+    own = own if isinstance(own, dict) else {}
     width, height, alt = (own.get(key, metadata.get(key)) for key in ("width", "height", "alt"))
-    size = html.fitted(picture, width, height, html.TEXT_WIDTH)
-    image = html.add_picture(document, picture, size, str(alt or ""))
+    size = fitted(picture, width, height, TEXT_WIDTH)
     caption = _text((cell.get("metadata") or {}).get("caption"))
+    image = add_picture(document, picture, size, str(alt or ""), is_alone=not caption)
     if not caption:
-        return f"\n\n#align(center, {image});\n\n"
+        return f"\n\n{image}\n\n"
     written = html.of_markdown(" ".join(caption.split()), document).strip()
     label = _text((cell.get("metadata") or {}).get("label"))
-    return html.figure(document, f"#{image};", written, label, "image")
+    return figure(document, image, written, label, "image")
 
 
 def _html(data: dict[str, Any], output: Any, cell: Any, document: Document) -> str:

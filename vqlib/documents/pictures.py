@@ -18,7 +18,7 @@ KEPT = {"PNG": "png", "JPEG": "jpg", "GIF": "gif", "WEBP": "webp"}  # which Typs
 REMOTE = re.compile(r"(?:https?:)?//", re.IGNORECASE)
 
 
-class Unavailable(Exception):
+class UnavailableError(Exception):
     """A picture that cannot be shown; the message says why."""
 
 
@@ -51,7 +51,7 @@ def find(source: str, folder: Path, attachments: Mapping[str, Mapping[str, str]]
         attachments: the cell's: their content by MIME type, by name.
 
     Raises:
-        Unavailable: if it is elsewhere or cannot be read.
+        UnavailableError: if it is elsewhere or cannot be read.
     """
     source = source.strip()
     if source.startswith("data:"):
@@ -62,9 +62,9 @@ def find(source: str, folder: Path, attachments: Mapping[str, Mapping[str, str]]
         forms = attachments.get(name) or attachments.get(unquote(name)) or {}
         for content in forms.values():
             return as_bytes(content)
-        raise Unavailable("the cell has no such attachment")
+        raise UnavailableError("the cell has no such attachment")
     if REMOTE.match(source):
-        raise Unavailable("it is on another machine")
+        raise UnavailableError("it is on another machine")
     return _read_file(source.removeprefix("file://"), folder)
 
 
@@ -76,7 +76,7 @@ def _read_file(source: str, folder: Path) -> bytes:
         except (OSError, ValueError) as error:
             if not isinstance(error, FileNotFoundError):
                 problem = getattr(error, "strerror", None) or "its name is no path"
-    raise Unavailable(problem)
+    raise UnavailableError(problem)
 
 
 def as_bytes(content: object) -> bytes:
@@ -90,20 +90,20 @@ def decoded(text: str) -> bytes:
     try:
         return base64.b64decode(unquote(text) if "%" in text else text)
     except (binascii.Error, ValueError):
-        raise Unavailable("its base64 is damaged") from None
+        raise UnavailableError("its base64 is damaged") from None
 
 
 def read(content: bytes) -> Picture:
     """Return a picture in a form that Typst reads, with its size.
 
     Raises:
-        Unavailable: if the bytes are no picture, or one that only a browser shows.
+        UnavailableError: if the bytes are no picture, or one that only a browser shows.
     """
     if not content.strip():
-        raise Unavailable("it is empty")
+        raise UnavailableError("it is empty")
     if content[:5] == b"%PDF-":
         return Picture(content, "pdf", None, None)
-    if b"<svg" in content[:4000] or b"<svg" in content and content.lstrip()[:1] == b"<":
+    if b"<svg" in content[:4000] or (b"<svg" in content and content.lstrip()[:1] == b"<"):
         return _read_svg(content)
     return _read_raster(content)
 
@@ -123,19 +123,19 @@ def _read_raster(content: bytes) -> Picture:
                 image.convert("RGBA").save(buffer, "PNG")
                 content, kind = buffer.getvalue(), "PNG"
     except Exception as error:  # Pillow raises many kinds
-        raise Unavailable("it cannot be read as a picture") from error
+        raise UnavailableError("it cannot be read as a picture") from error
     return Picture(content, KEPT[kind], width * PIXEL, height * PIXEL)
 
 
 def _read_svg(content: bytes) -> Picture:
     if b"foreignObject" in content:
-        raise Unavailable("only a browser shows it")
+        raise UnavailableError("only a browser shows it")
     try:
         root = ElementTree.fromstring(content)
     except (ElementTree.ParseError, ValueError):
-        raise Unavailable("it is not valid SVG") from None
+        raise UnavailableError("it is not valid SVG") from None
     if root.tag.rpartition("}")[2] != "svg":
-        raise Unavailable("it is not valid SVG")
+        raise UnavailableError("it is not valid SVG")
     width, height = points(root.get("width"), None), points(root.get("height"), None)
     box = re.findall(r"-?[\d.]+", root.get("viewBox", ""))
     ratio = float(box[3]) / float(box[2]) if len(box) == 4 and float(box[2]) else None

@@ -1,9 +1,12 @@
 """What LaTeX's names of symbols, functions, accents, fonts and colours are in Typst's formulas."""
 
+
+def _words(text: str) -> set[str]:
+    return set(text.split())
+
+
 # A command without arguments, and the character that it stands for
-CHARACTERS = dict(
-    pair.split("=", 1)
-    for pair in r"""
+_PAIRS = r"""
 alpha=α beta=β gamma=γ delta=δ epsilon=ϵ varepsilon=ε zeta=ζ eta=η theta=θ vartheta=ϑ iota=ι
 kappa=κ varkappa=ϰ lambda=λ mu=μ nu=ν xi=ξ omicron=ο pi=π varpi=ϖ rho=ρ varrho=ϱ sigma=σ
 varsigma=ς tau=τ upsilon=υ phi=ϕ varphi=φ chi=χ psi=ψ omega=ω digamma=ϝ Gamma=Γ Delta=Δ Theta=Θ
@@ -55,15 +58,15 @@ llcorner=⌞ lrcorner=⌟ backslash=\ AA=Å ss=ß ae=æ oe=œ o=ø l=ł
 textbackslash=\ textasciitilde=~ textunderscore=_ textdollar=$ textless=< textgreater=> textbar=|
 textquotesingle=' textdegree=° texttimes=× textmu=µ
 {={ }=} |=‖ %=% $=$ &=& _=_ #=#
-""".split()
-)
+"""
+CHARACTERS = dict(pair.split("=", 1) for pair in _PAIRS.split())
 LETTERS = {"R": "R", "N": "N", "Z": "Z", "Q": "Q", "C": "C", "Bbbk": "k", "reals": "R"}
 
-FUNCTIONS = set(
+FUNCTIONS = _words(
     "arccos arcsin arctan arg cos cosh cot coth csc deg dim exp hom ker lg ln log sec sin sinh tan "
-    "tanh arccot arcsec arccsc sech csch sgn Tr tr".split()
+    "tanh arccot arcsec arccsc sech csch sgn Tr tr"
 )
-LIMITS = set("det gcd inf lim max min sup Pr argmax argmin injlim projlim plim".split())
+LIMITS = _words("det gcd inf lim max min sup Pr argmax argmin injlim projlim plim")
 LIMITS_OF_TWO_WORDS = {"liminf": "lim inf", "limsup": "lim sup"}
 
 ACCENTS = {
@@ -92,7 +95,8 @@ FONTS = {
     "mathopen": 'class("opening", {})', "mathclose": 'class("closing", {})',
     "mathpunct": 'class("punctuation", {})', "mathinner": "{}", "mathop": "op({})",
     "underset": "{}", "bra": "\\⟨ {} \\|", "ket": "\\| {} \\⟩", "braket": "\\⟨ {} \\⟩",
-    "Bra": "lr(\\⟨ {} \\|)", "Ket": "lr(\\| {} \\⟩)", "pmod": "quad \\( op(\"mod\") {} \\)", "pod": "quad \\( {} \\)",
+    "Bra": "lr(\\⟨ {} \\|)", "Ket": "lr(\\| {} \\⟩)", "pod": "quad \\( {} \\)",
+    "pmod": 'quad \\( op("mod") {} \\)',
     "mod": 'quad op("mod") {}', "bbox": "{}", "rlap": "{}", "llap": "{}", "mathrlap": "{}",
     "mathllap": "{}", "mathclap": "{}", "overarc": "overparen({})", "utilde": "underline({})",
 }  # fmt: skip
@@ -113,16 +117,16 @@ SPACES = {
     "qquad": "wide", "enspace": "#h(0.5em)", "enskip": "#h(0.5em)", " ": "space", "\n": "space",
     "nobreakspace": "space", "space": "space",
 }  # fmt: skip
-IGNORED = set(
+IGNORED = _words(
     "nonumber notag limits nolimits displaylimits allowbreak nobreak strut relax null centering "
     "hfill hfil vfill noindent small large Large LARGE huge Huge tiny normalsize footnotesize "
     "scriptsize allowdisplaybreaks nopagebreak break left. mathstrut - / hline toprule midrule "
-    "bottomrule ensuremath unboldmath newpage smallskip medskip bigskip mit leavevmode".split()
+    "bottomrule ensuremath unboldmath newpage smallskip medskip bigskip mit leavevmode"
 )
-IGNORED_WITH_ARGUMENT = set(
-    "label require vspace vskip vphantom cline hdashline def\\ index setlength raisebox".split()
+IGNORED_WITH_ARGUMENT = _words(
+    "label require vspace vskip vphantom cline hdashline def\\ index setlength raisebox"
 )
-KEPT_SECOND = set("class cssId style href fcolorbox texorpdfstring raise lower".split())
+KEPT_SECOND = _words("class cssId style href fcolorbox texorpdfstring raise lower")
 BIG = {
     **dict.fromkeys(("big", "bigl", "bigr", "bigm"), "1.2em"),
     **dict.fromkeys(("Big", "Bigl", "Bigr", "Bigm"), "1.8em"),

@@ -9,13 +9,13 @@ from typing import Any
 import yaml
 
 from vqlib.config import TrainConfig
-from vqlib.study.notebook import parameter_names, typed_parameters
 from vqlib.errors import UserError
 from vqlib.images import resolve_dataset
 from vqlib.models import MODELS, settings
 from vqlib.paths import ROOT
 from vqlib.runs import has_weights, is_finished
 from vqlib.study.cluster import Job
+from vqlib.study.notebook import parameter_names, typed_parameters
 
 FULL = "paper"  # the study whose results, figures and report are the project's own
 GRID = {"model": "models", "batch_size": "batch_sizes", "seed": "seeds"}
