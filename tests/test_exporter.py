@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 import sys
+import tomllib
 import unicodedata
 from collections.abc import Callable
 from pathlib import Path
@@ -20,8 +21,14 @@ from PIL import Image
 from pypdf import PdfReader
 from pypdf.generic import ArrayObject, DictionaryObject, NullObject, PdfObject
 
-from vqlib.documents.exporter import IMAGES, ExportError, TypstPDFExporter
+from vqlib.documents.exporter import (
+    IMAGES,
+    ExportError,
+    TypstPDFExporter,
+    TypstPDFNoCodeExporter,
+)
 from vqlib.errors import UserError
+from vqlib.paths import ROOT
 
 SVG = (
     '<svg xmlns="http://www.w3.org/2000/svg" width="60" height="30">'
@@ -157,9 +164,16 @@ def test_nbconvert_lists_it_under_its_name() -> None:
     assert get_exporter("typst_pdf") is TypstPDFExporter
 
 
-def test_importing_it_leaves_pandoc_and_typst_alone() -> None:
-    """A broken installation of theirs must not take the other formats from JupyterLab's menu."""
-    check = "import sys, vqlib.documents.exporter; print({'typst', 'pypandoc'} & set(sys.modules))"
+def test_the_project_offers_it_with_and_without_code() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    offered = project["entry-points"]["nbconvert.exporters"]
+    classes = {name: get_exporter(path.replace(":", ".")) for name, path in offered.items()}
+    assert classes == {"typst_pdf": TypstPDFExporter, "typst_pdf_no_code": TypstPDFNoCodeExporter}
+
+
+def test_importing_it_leaves_typst_alone() -> None:
+    """A broken installation of it must not take the other formats from JupyterLab's menu."""
+    check = "import sys, vqlib.documents.exporter; print({'typst'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
 
