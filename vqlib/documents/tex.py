@@ -108,7 +108,6 @@ class _Parser(Grammar):
         if limits:
             self.rest.pop()
         name = re.sub(r"\\[,:; !]|\\\w+ ?|[{}\\]", "", self.raw())
-        limits = limits or name in symbols.LIMITS
         return f"op({quoted(name)}{', limits: #true' if limits else ''})"
 
     _do_operatornamewithlimits = _do_operatorname
