@@ -172,7 +172,7 @@ rule report:
     shell:
         "(" + VQLIB + " notebook {HOUR} {input[0]:q} {output[0]:q} {WHERE} && "
         "cp {input[1]:q} {output[1]:q} && "
-        + VQLIB + " pdf {output[0]:q} {output[2]:q}) > {log:q} 2>&1"
+        + VQLIB + " pdf --strict {output[0]:q} {output[2]:q}) > {log:q} 2>&1"
 
 
 # The numbers in the project's README, made by the code in its comments. If that fails, Snakemake

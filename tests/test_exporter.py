@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 import sys
+import tomllib
 import unicodedata
 from collections.abc import Callable
 from pathlib import Path
@@ -20,8 +21,14 @@ from PIL import Image
 from pypdf import PdfReader
 from pypdf.generic import ArrayObject, DictionaryObject, NullObject, PdfObject
 
-from vqlib.documents.exporter import IMAGES, ExportError, TypstPDFExporter
+from vqlib.documents.exporter import (
+    IMAGES,
+    ExportError,
+    TypstPDFExporter,
+    TypstPDFNoCodeExporter,
+)
 from vqlib.errors import UserError
+from vqlib.paths import ROOT
 
 SVG = (
     '<svg xmlns="http://www.w3.org/2000/svg" width="60" height="30">'
@@ -44,7 +51,7 @@ SYMBOLS = [
     ("⊲ ⊳ ⊴ ⊵", r"\triangleleft \triangleright \trianglelefteq \trianglerighteq"),
     ("⟦ ⟧ ⟨ ⟩ ‖", r"\llbracket \rrbracket \langle \rangle \Vert"),
     ("⌊ ⌋ ⌈ ⌉", r"\lfloor \rfloor \lceil \rceil"),
-    ("… ⋯ ⋮ ⋱ ′ ∘", r"\ldots \cdots \vdots \ddots \prime \degree"),
+    ("… ⋯ ⋮ ⋱ ′ °", r"\ldots \cdots \vdots \ddots \prime \degree"),
 ]
 CONSTRUCTIONS = [
     *(rf"\{accent}{{17}}" for accent in (
@@ -100,13 +107,13 @@ def shown(*outputs: NotebookNode, source: str = "", **metadata: object) -> Noteb
 def export(tmp_path: Path) -> Export:
     """Export cells of a notebook in tmp_path; text is a Markdown cell, keywords are metadata."""
 
-    def run(*cells: NotebookNode | str, **metadata: object) -> PdfReader:
+    def run(*cells: NotebookNode | str, strict: bool = False, **metadata: object) -> PdfReader:
         made = [new_markdown_cell(cell) if isinstance(cell, str) else cell for cell in cells]
         notebook = new_notebook(cells=made, metadata=metadata)
         (tmp_path / "references.bib").write_text(BIBLIOGRAPHY)
         path = tmp_path / "notebook.ipynb"
         nbformat.write(notebook, path)
-        pdf, resources = TypstPDFExporter().from_filename(str(path))
+        pdf, resources = TypstPDFExporter(strict=strict).from_filename(str(path))
         assert resources["output_extension"] == ".pdf"
         assert "outputs" not in resources  # nbconvert would write them beside the PDF
         return PdfReader(io.BytesIO(pdf))
@@ -157,9 +164,16 @@ def test_nbconvert_lists_it_under_its_name() -> None:
     assert get_exporter("typst_pdf") is TypstPDFExporter
 
 
-def test_importing_it_leaves_pandoc_and_typst_alone() -> None:
-    """A broken installation of theirs must not take the other formats from JupyterLab's menu."""
-    check = "import sys, vqlib.documents.exporter; print({'typst', 'pypandoc'} & set(sys.modules))"
+def test_the_project_offers_it_with_and_without_code() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    offered = project["entry-points"]["nbconvert.exporters"]
+    classes = {name: get_exporter(path.replace(":", ".")) for name, path in offered.items()}
+    assert classes == {"typst_pdf": TypstPDFExporter, "typst_pdf_no_code": TypstPDFNoCodeExporter}
+
+
+def test_importing_it_leaves_typst_alone() -> None:
+    """A broken installation of it must not take the other formats from JupyterLab's menu."""
+    check = "import sys, vqlib.documents.exporter; print({'typst'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
 
@@ -437,9 +451,10 @@ def test_a_table_of_long_texts_wraps_instead_of_shrinking(export: Export) -> Non
             {"application/vnd.jupyter.widget-view+json": {}, "text/plain": "IntSlider()"},
             "interactive widget",
         ),
-        ({"application/json": {"a": 1}}, "application/json"),
+        ({"application/json": {"a": 1}}, '"a": 1'),
+        ({"application/x-own": "a"}, "no printable form: application/x-own"),
         ({"text/html": "<script>draw()</script>", "text/plain": "<Plot>"}, "<Plot>"),
-        ({"text/html": "<iframe src='x.html'></iframe>", "text/plain": "<Frame>"}, "<Frame>"),
+        ({"text/html": "<iframe src='x.html'></iframe>", "text/plain": "<Frame>"}, "page: not"),
         ({"text/html": "<p>some <b>bold</b></p>", "text/plain": "<HTML>"}, "some bold"),
         ({"text/html": "<a href='x.csv'>the file</a>", "text/plain": "<HTML>"}, "the file"),
         ({"text/latex": r"$\alpha + 17$", "text/plain": "<Math>"}, "17"),
@@ -499,17 +514,21 @@ def test_citations_are_resolved(export: Export) -> None:
         ("See @fig-absent.", "fig-absent"),
         ("![A caption](absent.png)", "absent.png"),
         ("![One](absent.png) and ![two](missing.png)", "missing.png"),
-        (r"Some \unknowncommand{x} here.", "unknowncommand"),
         (r"$\unknowncommand{x}$", "unknowncommand"),
-        ("x<sup>2</sup>", "<sup>"),
-        ('<iframe src="https://example.org"></iframe>', "<iframe"),
-        ("<table><tr><td>1</td></tr></table>", "HTML table"),
+        (r"\eqref{nowhere}", "nowhere"),
+        ('<iframe src="https://example.org"></iframe>', "https://example.org"),
+        ("<video src='film.mp4'></video>", "film.mp4"),
+        ("\U0010ff00", "no font has"),
     ],
 )
 def test_what_would_be_missing_is_an_error_that_names_it(
     export: Export, markdown: str, name: str
 ) -> None:
-    assert name in refusal(lambda: export(markdown, bibliography="references.bib"))
+    message = refusal(
+        lambda: export("# Title", markdown, strict=True, bibliography="references.bib")
+    )
+    assert name in message
+    assert "cell 2: " in message
 
 
 def test_a_missing_bibliography_is_an_error_that_names_it(export: Export) -> None:

@@ -237,9 +237,10 @@ def test_a_split_without_pictures_is_refused(tmp_path: Path, empty: str) -> None
 def test_a_folder_in_neither_split_is_told(tmp_path: Path) -> None:
     for place, name in enumerate(("train", "test", "unlabelled")):
         fill(tmp_path / name, 4, start=10 * place)
+    write(tmp_path / "unlabelled" / "bad.png", b"no picture")  # which nobody needs
     images = load_images(str(tmp_path))
     assert counts(images) == (4, 4)
-    assert "4 in `unlabelled`" in images.about
+    assert "5 in `unlabelled`" in images.about
 
 
 @pytest.mark.parametrize("size", [16, 32, 48, 64])

@@ -50,3 +50,17 @@ def test_documents_need_no_torch() -> None:
 def test_the_training_loop_knows_no_images_and_no_models() -> None:
     forbidden = {"vqlib.images", "vqlib.models", "vqlib.quantizer", "vqlib.evaluation"}
     assert not imported(LIBRARY / "loop.py") & forbidden
+
+
+def test_documents_could_be_installed_alone() -> None:
+    own = ("vqlib.documents", "vqlib.errors", "vqlib.system.files")
+    for path in (LIBRARY / "documents").glob("*.py"):
+        assert not {n for n in imported(path) if n.startswith("vqlib.") and not n.startswith(own)}
+
+
+def test_documents_need_nbconvert_only_to_be_its_exporter() -> None:
+    code = (
+        "import sys, vqlib.documents.notebook; print({'nbconvert', 'nbformat'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "set()\n"

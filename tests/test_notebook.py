@@ -11,8 +11,9 @@ from jupyter_client.kernelspec import NoSuchKernel
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from vqlib.cli import main
-from vqlib.documents.notebook import export_pdf, keywords, parameter_names, run_notebook
+from vqlib.documents.notebook import export_pdf
 from vqlib.paths import ROOT
+from vqlib.study.notebook import keywords, parameter_names, run_notebook
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 REPORTS = sorted((ROOT / "report").glob("*.ipynb"))
@@ -138,7 +139,9 @@ def test_a_notebook_that_stops_names_cell_and_cause_and_leaves_no_result(
     facts = (path.name, output.stem, "cell 4", cause, failed)
     refusal(lambda: run_notebook(path, output, {"size": 2}, timeout=5), *facts)
     assert not output.exists()
-    refusal(lambda: export_pdf(failed, pdf), failed, "cell")  # 4 or, after a dead kernel, 5
+    refusal(
+        lambda: export_pdf(failed, pdf, strict=True), failed, "cell"
+    )  # 4 or, after a dead kernel, 5
     assert not pdf.exists()
 
 
@@ -202,7 +205,7 @@ def test_a_notebook_is_never_overwritten_by_its_own_output(
 @pytest.mark.faults
 def test_a_notebook_that_has_not_run_makes_no_pdf(notebook: WriteNotebook, tmp_path: Path) -> None:
     source, pdf = notebook("1"), tmp_path / "out.pdf"
-    refusal(lambda: export_pdf(source, pdf), source, "cell 2", "not run")
+    refusal(lambda: export_pdf(source, pdf, strict=True), source, "cell 2", "not run")
     assert not pdf.exists()
 
 

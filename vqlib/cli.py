@@ -285,20 +285,24 @@ def _notebook_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _notebook(options: argparse.Namespace) -> None:
-    from vqlib.documents.notebook import run_notebook
+    from vqlib.study.notebook import run_notebook
 
     run_notebook(options.source, options.output, dict(options.p), options.timeout)
 
 
 def _pdf_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("notebook", type=Path, help="an executed notebook")
+    parser.add_argument("notebook", type=Path, help="the notebook, with its outputs")
     parser.add_argument("output", type=Path, help="the PDF")
+    parser.add_argument(
+        "--strict", action="store_true", help="fail if a cell has not run or anything is missing"
+    )
+    parser.add_argument("--no-code", action="store_true", help="leave out the code")
 
 
 def _pdf(options: argparse.Namespace) -> None:
     from vqlib.documents.notebook import export_pdf
 
-    export_pdf(options.notebook, options.output)
+    export_pdf(options.notebook, options.output, options.strict, not options.no_code)
 
 
 COMMANDS = {

@@ -1,217 +1,88 @@
-"""Run notebooks with parameters: papermill, with strict parameters and one-line errors."""
+"""Read notebooks from files, and write them as PDF files."""
 
-import ast
 import json
-import os
-import warnings
+import sys
 from collections.abc import Mapping
-from contextlib import suppress
-from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from vqlib.config import typed
+from vqlib.documents.convert import Shown, convert, source_of
 from vqlib.errors import UserError
-from vqlib.paths import shown
-from vqlib.system.files import make_folder, write_atomically
+from vqlib.system.files import write_atomically
 
-if TYPE_CHECKING:
-    from nbformat import NotebookNode  # slow to import
-
-KINDS = {"int": int, "float": float, "str": str, "bool": bool}
-KERNEL = "python3"
 ADDED = {"injected-parameters", "papermill-error-cell-tag"}  # tags of cells that papermill adds
 
 
-@cache
-def parameter_names(path: Path) -> tuple[str, ...]:
-    """Return the names that the notebook's cell tagged `parameters` sets.
-
-    Raises:
-        UserError: if the file is no notebook or has no such cell.
-    """
-    return tuple(_inspect(path))
-
-
-def typed_parameters(source: Path, parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """Return parameters converted to the types that a notebook gives them.
+def export_pdf(notebook: Path, output: Path, strict: bool = False, code: bool = True) -> None:
+    """Write a notebook as a PDF, as `jupyter nbconvert --to typst_pdf` does.
 
     Args:
-        source: a notebook with a cell tagged `parameters`.
-        parameters: values by name; see `run_notebook`.
+        notebook: its file.
+        output: the PDF's.
+        strict: whether every cell must have run, and everything must be there that the notebook
+            shows. Otherwise a line on standard error says what is missing.
+        code: whether to print the code of cells.
 
     Raises:
-        UserError: if the notebook lacks a parameter or a value has the wrong type.
+        UserError: if the file is no notebook; in a strict export also if a cell failed or has not
+            run, or if the PDF would lack something.
     """
-    known = _inspect(source)
-    for name in parameters:
-        if name not in known:
-            raise UserError(f"{source.name} has no parameter {name!r}; it has {', '.join(known)}")
-    try:
-        return {
-            name: typed(name, value, _kind(known[name])) if _kind(known[name]) else value
-            for name, value in parameters.items()
-        }
-    except UserError as error:
-        raise UserError(f"{source.name}: {error}") from None
-
-
-@cache
-def keywords(path: Path, function: str) -> set[str] | None:
-    """Return the names of the arguments that a notebook's code gives to a function.
-
-    Returns:
-        None if the code does not call it, or passes `**values`.
-    """
-    names: set[str] = set()
-    for cell in _read(path).cells:
-        with suppress(SyntaxError):  # a cell with %magic
-            for node in ast.walk(ast.parse(cell.source if cell.cell_type == "code" else "")):
-                if isinstance(node, ast.Call) and ast.unparse(node.func) == function:
-                    names |= {keyword.arg or "**" for keyword in node.keywords}
-    return None if not names or "**" in names else names
-
-
-def run_notebook(
-    source: Path, output: Path, parameters: Mapping[str, Any], timeout: int | None = None
-) -> None:
-    """Run the notebook `source` with parameters, and store it with its outputs as `output`.
-
-    `output` is written only if every cell has run. A notebook that failed is kept in the same
-    folder as `<name>.failed.ipynb`.
-
-    Args:
-        source: a notebook with a cell tagged `parameters`.
-        output: another file; its folder is made if it is missing.
-        parameters: values by name. Text is converted to the parameter's type in the notebook, so
-            `256`, `1e-3` and `true` become numbers and a truth value.
-        timeout: seconds that each cell may run; None for no limit.
-
-    Raises:
-        UserError: before anything runs, if the notebook lacks a parameter or a value has the wrong
-            type; later, if the kernel does not start or dies, or if a cell fails or runs out of
-            time. The message names the notebook and the cell.
-    """
-    failed = output.with_suffix(".failed.ipynb")
-    if source.resolve() in (output.resolve(), failed.resolve()):
-        raise UserError(f"{output} would overwrite the notebook {source}: choose another output")
-    if timeout is not None and timeout <= 0:
-        raise UserError(f"timeout must be above 0 seconds, got {timeout}")
-    values = typed_parameters(source, parameters)
-    make_folder(output.parent)
-    problem = _execute(source, failed, values, timeout) or _not_run(_read(failed))
-    if problem:
-        raise UserError(f"{source.name} for {output.stem}: {problem} (see {shown(failed)})")
-    os.replace(failed, output)
-
-
-def _execute(
-    source: Path, output: Path, parameters: dict[str, Any], timeout: int | None
-) -> str | None:
-    """Run the notebook, store it as `output`, and return what went wrong, or None."""
-    import papermill
-    from jupyter_client.kernelspec import NoSuchKernel
-    from nbclient.exceptions import CellTimeoutError, DeadKernelError
-
-    try:
-        with warnings.catch_warnings(action="ignore"):
-            papermill.execute_notebook(
-                str(source), str(output), parameters, kernel_name=KERNEL,
-                progress_bar=False, cwd=str(source.parent), execution_timeout=timeout,
-            )  # fmt: skip
-    except papermill.PapermillExecutionError as error:
-        message = f"{error.ename}: {error.evalue}".splitlines()[0]
-        return f"cell {_number(error.cell_index, parameters)} failed: {message}"
-    except DeadKernelError:
-        return f"{_last_cell(output, parameters)} failed: the kernel died (out of memory?)"
-    except CellTimeoutError:
-        return f"{_last_cell(output, parameters)} failed: it ran longer than {timeout} s"
-    except NoSuchKernel:
-        raise UserError(
-            f"{source.name}: the Jupyter kernel {KERNEL!r} is missing: install ipykernel"
-        ) from None
-    except OSError as error:
-        raise UserError(f"{output} cannot be written: {error.strerror}") from None
-    except RuntimeError as error:  # the kernel ended or hung before its first cell
-        raise UserError(f"{source.name}: the kernel did not start: {error}") from None
-    return None
-
-
-def _last_cell(notebook: Path, parameters: Mapping[str, Any]) -> str:
-    """Return which cell of a notebook stored by papermill was the last to start."""
-    cells = json.loads(notebook.read_text())["cells"]
-    begun = [i for i, c in enumerate(cells) if c["metadata"]["papermill"]["exception"] is not None]
-    return f"cell {_number(begun[-1], parameters)}"
-
-
-def _number(index: int, parameters: Mapping[str, Any]) -> int:
-    """Return a cell's number in the source, from 1; papermill adds a cell for parameters."""
-    return index if parameters else index + 1
-
-
-def _kind(parameter: Mapping[str, str]) -> Any:
-    """Return a parameter's type by its annotation or else its default, or None for any type."""
-    try:
-        default = ast.literal_eval(parameter["default"])
-    except (SyntaxError, ValueError):  # an expression
-        default = ...
-    kind = KINDS.get(parameter["inferred_type_name"], type(default))
-    if kind not in KINDS.values():
-        return None
-    return kind | None if default is None else kind
-
-
-@cache
-def _inspect(path: Path) -> dict[str, dict[str, str]]:
-    """Return papermill's description of each parameter of the notebook."""
-    from papermill import inspect_notebook
-
-    _read(path)
-    parameters: dict[str, dict[str, str]] = inspect_notebook(str(path))
-    if not parameters:
-        raise UserError(f"{path} has no cell tagged 'parameters': tag the cell that sets them")
-    return parameters
-
-
-def export_pdf(notebook: Path, output: Path) -> None:
-    """Write an executed notebook as a PDF, as `jupyter nbconvert --to typst_pdf` does.
-
-    Raises:
-        UserError: if the file is no notebook, if one of its cells failed or has not run, or if the
-            PDF would lack something.
-    """
-    from vqlib.documents.exporter import TypstPDFExporter
-
-    content = _read(notebook)
-    if problem := _not_run(content):
+    content = read_notebook(notebook)
+    problem = not_run(content)
+    if problem and strict:
         raise UserError(f"{notebook} did not run to its end: {problem}: run it again")
-    folder = {"metadata": {"path": str(notebook.parent)}}
-    pdf, _ = TypstPDFExporter().from_notebook_node(content, folder)
+    numbers = range(1, len(content["cells"]) + 1)
+    pdf, notes = convert(content, notebook.parent.resolve(), strict, Shown(code=code), numbers)
     write_atomically(output, pdf)
+    for note in notes:
+        print(f"{notebook.name}: {note}", file=sys.stderr)
 
 
-def _not_run(notebook: "NotebookNode") -> str | None:
+def not_run(notebook: Mapping[str, Any]) -> str | None:
     """Return which cell was the first that failed or has not run, or None."""
-    cells = [c for c in notebook.cells if not ADDED & set(c.metadata.get("tags", []))]
+    cells = [c for c in notebook["cells"] if not ADDED & set(c.get("metadata", {}).get("tags", []))]
     for number, cell in enumerate(cells, 1):
-        if cell.cell_type == "code" and cell.source.strip():
-            if any(output.output_type == "error" for output in cell.outputs):
+        if cell["cell_type"] == "code" and source_of(cell).strip():
+            if any(output.get("output_type") == "error" for output in cell.get("outputs", [])):
                 return f"cell {number} failed"
-            if cell.execution_count is None:
+            if cell.get("execution_count") is None:
                 return f"cell {number} has not run"
     return None
 
 
-def _read(path: Path) -> "NotebookNode":
-    """Return the notebook in a file, checked against the schema of its format."""
-    import nbformat
+def read_notebook(path: Path) -> dict[str, Any]:
+    """Return the content of a notebook's file in format 4; older formats are converted.
 
+    Raises:
+        UserError: if the file cannot be read or is no notebook.
+    """
     try:
-        notebook = nbformat.read(path, as_version=4)
-        nbformat.validate(notebook)
+        text = path.read_text(encoding="utf-8-sig")
+        content = json.loads(text)
+        if content.get("nbformat") != 4:
+            import nbformat  # slow, and needed for old formats only
+
+            content = nbformat.reads(text, as_version=4)
+        if problem := _malformed(content):
+            raise ValueError(problem)
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror}") from None
     except Exception as error:  # nbformat raises several kinds
         problem = " ".join(str(error).split())[:200]
         raise UserError(f"{path} is not a notebook: {problem}") from None
-    return notebook
+    return dict(content)
+
+
+def _malformed(content: Mapping[str, Any]) -> str | None:
+    """Return what a notebook has that no notebook of format 4 can have, or None."""
+    cells = content.get("cells")
+    if not isinstance(cells, list) or not isinstance(content.get("metadata", {}), dict):
+        return "it has no list of cells"
+    for number, cell in enumerate(cells, 1):
+        if not isinstance(cell, dict) or "cell_type" not in cell:
+            return f"cell {number} has no type"
+        outputs = cell.get("outputs") or []
+        parts = [cell.get("metadata", {}), *(outputs if isinstance(outputs, list) else [None])]
+        if not all(isinstance(part, dict) for part in parts):
+            return f"cell {number} is malformed"
+    return None

@@ -8,13 +8,13 @@ from typing import Any
 import yaml
 
 from vqlib.config import TrainConfig, settings_of
-from vqlib.documents.notebook import keywords, parameter_names, typed_parameters
 from vqlib.errors import UserError
 from vqlib.images import resolve_dataset
 from vqlib.models import without_weights
 from vqlib.paths import ROOT
 from vqlib.runs import has_weights, is_finished
 from vqlib.study.cluster import Job
+from vqlib.study.notebook import keywords, parameter_names, typed_parameters
 from vqlib.study.sweep import configs_of
 
 FULL = "paper"  # the study whose results, figures and report are the project's own

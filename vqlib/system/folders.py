@@ -3,6 +3,7 @@
 import os
 from collections import Counter
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -32,16 +33,13 @@ def read_folder(root: Path, side: int, limit: int | None, skip_unreadable: bool)
     listing = list_pictures(root)
     if not listing.entries and not listing.problems:
         raise UserError(f"{root} holds no pictures ({', '.join(sorted(SUFFIXES))})")
+    split = _split(listing)
     pictures = read_pictures(listing, side)
     problems = _all_problems(listing, pictures)
     if problems and not skip_unreadable:
         raise UserError(_refusal(root, problems))
     if len(pictures.problems) == len(listing.entries):
         raise UserError(f"{root}: no picture can be read: {_named(problems)}")
-    try:
-        split = split_by_folders([entry.parts for entry in listing.entries], listing.folders)
-    except UserError as error:
-        raise UserError(printable(f"{root}{os.sep}{error}")) from None
     train, test, left_out = _divide(root, pictures, split)
     sizes = pictures.facts["size"][np.concatenate([train, test])]
     kinds = pictures.facts["kinds"][np.concatenate([train, test])]
@@ -71,6 +69,19 @@ def printable(name: str) -> str:
     return "".join(c if c.isprintable() and c != "`" else "\N{REPLACEMENT CHARACTER}" for c in name)
 
 
+def _split(listing: Listing) -> Split:
+    """Return the split of a listing, and leave only the pictures in it that are in the split."""
+    if not listing.entries:  # none can be reached
+        return Split(np.zeros(0, str), "", (), np.zeros(0, int))
+    try:
+        split = split_by_folders([entry.parts for entry in listing.entries], listing.folders)
+    except UserError as error:
+        raise UserError(printable(f"{listing.root}{os.sep}{error}")) from None
+    used = split.roles != ""
+    listing.entries = [e for e, is_used in zip(listing.entries, used, strict=True) if is_used]
+    return replace(split, roles=split.roles[used], labels=split.labels[used])
+
+
 def _divide(
     root: Path, pictures: Pictures, split: Split
 ) -> tuple[np.ndarray, np.ndarray, Counter[str]]:
@@ -85,7 +96,7 @@ def _divide(
     order = np.argsort(split.roles, kind="stable") if split.is_given() else range(len(usable))
     files, looks = (pictures.facts[name].tolist() for name in ("file", "look"))
     for index in map(int, order):  # a test picture counts before its copy for training
-        if usable[index] and split.roles[index]:
+        if usable[index]:
             usable[index] = first.setdefault(files[index], index) == index
             left_out["exact copies of others"] += not usable[index]
     if split.is_given():

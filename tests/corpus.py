@@ -1,0 +1,215 @@
+"""Export public notebooks in three ways, and count what arrives: run by hand, not by pytest.
+
+    python tests/corpus.py FOLDER [--ways vqlib pandoc browser] [--keep FOLDER] [--list CSV]
+
+FOLDER holds the notebooks that `corpus.csv` lists (repository, commit, path), each as
+`owner/name/path`, with the pictures beside it. The ways: this project; pandoc with its Typst
+writer (`pypandoc_binary`); nbconvert's HTML printed by Chromium. Nothing is fetched, and pictures
+from the network are out of reach for all three.
+"""
+
+import argparse
+import collections
+import csv
+import html
+import re
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import unicodedata
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import nbformat
+from nbformat import NotebookNode
+from pypdf import PdfReader
+
+LIST = Path(__file__).with_name("corpus.csv")
+IMAGES = ("image/png", "image/jpeg", "image/svg+xml", "image/gif", "image/webp")
+INVISIBLE = re.compile(r"<(script|style|head|title|template)\b.*?</\1\s*>|<!--.*?-->", re.S | re.I)
+FORMULA = re.compile(
+    r"\$\$.+?\$\$|(?<![\\$])\$(?!\s*\n)[^$]+?\$|\\\\\(.+?\\\\\)|\\\\\[.+?\\\\\]"
+    r"|\\begin\{(\w+\*?)\}.*?\\end\{\1\}", re.S,
+)  # fmt: skip
+FENCE = re.compile(r"(```.*?```|`[^`\n]+`)", re.S)
+SECONDS = 300
+
+
+def visible(notebook: NotebookNode) -> Iterator[str]:
+    """Yield the texts that a reader sees: Markdown without formulas, code, and text outputs."""
+    from markdown_it import MarkdownIt
+
+    reader = MarkdownIt("commonmark").enable("table")
+    for cell in notebook.cells:
+        if cell.cell_type == "markdown":
+            parts = FENCE.split(cell.source)
+            parts[::2] = [FORMULA.sub(" ", part) for part in parts[::2]]
+            yield text_of(reader.render("".join(parts)))
+        elif cell.cell_type == "code":
+            yield cell.source
+            for output in cell.outputs:
+                yield shown(output)
+
+
+def shown(output: NotebookNode) -> str:
+    """Return the text of an output, as a terminal or a browser shows it."""
+    if output.output_type == "stream":
+        return terminal(output.text)
+    if output.output_type == "error":
+        return terminal("\n".join(output.traceback))
+    data = output.get("data", {})
+    if any(name in data for name in (*IMAGES, "text/latex")) or "widget" in " ".join(data):
+        return ""
+    if "text/html" in data:
+        page = data["text/html"]
+        is_script = "<script" in page or "<iframe" in page or "sk-top-container" in page
+        return "" if is_script else text_of(page)
+    return terminal(data.get("text/markdown") or data.get("text/plain") or "")
+
+
+def terminal(text: str) -> str:
+    """Return text without colours; of a line that was written again, the last state."""
+    text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", text)
+    return "\n".join(line.rstrip("\r").rsplit("\r", 1)[-1] for line in text.split("\n"))
+
+
+def text_of(page: str) -> str:
+    """Return the text of HTML."""
+    return html.unescape(re.sub(r"<[^>]*>", " ", INVISIBLE.sub(" ", page)))
+
+
+def words(text: str) -> list[str]:
+    """Return the words of a text, at least two letters or digits each."""
+    return re.findall(r"\w{2,}", unicodedata.normalize("NFKC", text).replace("\xad", ""))
+
+
+def arriving(notebook: NotebookNode, pdf: Path) -> tuple[float, list[str]]:
+    """Return the share of a notebook's words that are in the PDF, and those that are not."""
+    done = subprocess.run(["pdftotext", str(pdf), "-"], capture_output=True, text=True, check=True)
+    text = unicodedata.normalize("NFKC", done.stdout).replace("\N{MINUS SIGN}", "-")
+    squeezed = re.sub(r"[\s\u200b\u200c\u200d\ufeff\xad↪]+", "", text)
+    joined = re.sub(r"[-\u2010]\s*\n\s*", "", text)  # a word hyphenated at the end of a line
+    joined = re.sub(r"[\s\u200b\u200c\u200d\ufeff\xad↪]+", "", joined)
+    wanted = collections.Counter(word for part in visible(notebook) for word in words(part))
+    missing = {
+        word: count - max(squeezed.count(word), joined.count(word))
+        for word, count in wanted.items()
+        if max(squeezed.count(word), joined.count(word)) < count
+    }
+    total = sum(wanted.values())
+    return 1 - sum(missing.values()) / total if total else 1.0, list(missing)
+
+
+def pictures(pdf: Path) -> int:
+    """Return how many raster pictures the pages of a PDF show."""
+
+    def count(resources: Any, depth: int = 0) -> int:
+        things = resources.get("/XObject", {}) if depth < 5 else {}
+        found = 0
+        for thing in things.values():
+            thing = thing.get_object()
+            is_image = thing.get("/Subtype") == "/Image"
+            found += is_image or count(thing.get("/Resources", {}), depth + 1)
+        return found
+
+    return sum(count(page.get("/Resources", {})) for page in PdfReader(pdf).pages)
+
+
+def with_vqlib(source: Path, pdf: Path) -> None:
+    """Export with this project, from the command line."""
+    run([sys.executable, "-m", "vqlib", "pdf", str(source), str(pdf)])
+
+
+def with_pandoc(source: Path, pdf: Path) -> None:
+    """Export with pandoc's Typst writer."""
+    import pypandoc
+    import typst
+
+    with tempfile.TemporaryDirectory() as name:
+        typ = Path(name) / "main.typ"
+        run([
+            pypandoc.get_pandoc_path(), str(source.resolve()), "--standalone", "-o", str(typ),
+            f"--resource-path={source.parent.resolve()}", f"--extract-media={name}/media",
+        ])  # fmt: skip
+        pdf.write_bytes(typst.compile(str(typ), root="/"))
+
+
+def with_browser(source: Path, pdf: Path) -> None:
+    """Export with nbconvert's HTML and Chromium."""
+    with tempfile.TemporaryDirectory(dir=source.parent) as name:
+        page = Path(name) / "page.html"
+        run([sys.executable, "-m", "nbconvert", "--to", "html", str(source), "--output",
+             str(page.resolve())])  # fmt: skip
+        run([
+            "chromium", "--headless", "--no-sandbox", "--disable-gpu", "--no-pdf-header-footer",
+            "--virtual-time-budget=20000", f"--print-to-pdf={pdf}", f"file://{page.resolve()}",
+        ])  # fmt: skip
+
+
+WAYS: dict[str, Callable[[Path, Path], None]] = {
+    "vqlib": with_vqlib, "pandoc": with_pandoc, "browser": with_browser,
+}  # fmt: skip
+
+
+def run(command: list[str]) -> None:
+    """Run a command, and raise with the end of what it says if it fails."""
+    done = subprocess.run(
+        command, capture_output=True, text=True, errors="replace", timeout=SECONDS
+    )
+    if done.returncode:
+        raise RuntimeError(" ".join(done.stderr.split())[-300:])
+
+
+def measure(source: Path, way: str, pdf: Path) -> dict[str, Any]:
+    """Export a notebook, and return what arrived, in how many seconds."""
+    begun = time.monotonic()
+    try:
+        WAYS[way](source, pdf)
+        seconds = time.monotonic() - begun
+        notebook = nbformat.read(source, as_version=4)
+        share, missing = arriving(notebook, pdf)
+    except Exception as error:
+        return {"way": way, "ok": False, "seconds": time.monotonic() - begun, "error": str(error)}
+    return {"way": way, "ok": True, "seconds": seconds, "words": share, "missing": missing[:12],
+            "pictures": pictures(pdf), "pages": len(PdfReader(pdf).pages)}  # fmt: skip
+
+
+def main() -> None:
+    """Export all notebooks that are there, and print a line for each and a summary."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--ways", nargs="+", default=list(WAYS), choices=WAYS)
+    parser.add_argument("--keep", type=Path, help="a folder for the PDFs")
+    parser.add_argument("--list", type=Path, default=LIST)
+    options = parser.parse_args()
+    results = []
+    with tempfile.TemporaryDirectory() as name:
+        keep = options.keep or Path(name)
+        keep.mkdir(exist_ok=True)
+        for number, row in enumerate(csv.DictReader(options.list.open())):
+            source = options.folder / row["repository"] / row["path"]
+            if not source.is_file():
+                print(f"not there: {source}")
+                continue
+            for way in options.ways:
+                result = measure(source, way, keep / f"{number:03d}-{way}.pdf")
+                results.append(result)
+                words_ = f"{result['words']:.2%}" if result["ok"] else result["error"]
+                print(f"{number:03d} {way:8} {result['seconds']:5.1f} s  {words_}  {source.name}  "
+                      f"{' '.join(result.get('missing', []))[:100]}", flush=True)  # fmt: skip
+    for way in options.ways:
+        own = [result for result in results if result["way"] == way]
+        good = [result for result in own if result["ok"]]
+        shares = sorted(result["words"] for result in good)
+        print(f"{way}: {len(good)} of {len(own)} exported; words: median "
+              f"{statistics.median(shares):.2%}, worst {shares[0]:.2%}, "
+              f"{sum(share < 0.97 for share in shares)} below 97%; pictures "
+              f"{sum(result['pictures'] for result in good)}; "
+              f"{statistics.median(r['seconds'] for r in good):.1f} s a notebook")  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()
