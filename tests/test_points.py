@@ -115,7 +115,11 @@ def test_a_damaged_table_of_points_is_told_and_made_again(
 
 
 @pytest.mark.faults
-def test_a_run_without_weights_and_without_points_is_told(folder: Path) -> None:
-    run = load_run(next(folder.glob("vqvae*")))
-    (run.folder / "weights.safetensors").unlink()
-    refusal(lambda: run_points(folder, [run]), run.folder.name, "weights.safetensors is missing")
+def test_a_run_without_weights_and_without_points_is_left_out_and_told(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bare, whole = (load_run(next(folder.glob(f"{model}-*"))) for model in ("vqvae", "vae"))
+    (bare.folder / "weights.safetensors").unlink()
+    assert set(run_points(folder, [bare, whole])["run"]) == {whole.folder.name}
+    assert f"{bare.folder.name}: left out of the rates" in capsys.readouterr().out
+    refusal(lambda: run_points(folder, [bare]), "no run with weights")

@@ -31,7 +31,7 @@ def found(
 @pytest.fixture
 def run(few_photos: Images, small_runs: dict[str, Run], monkeypatch: pytest.MonkeyPatch) -> Run:
     """Return a run whose images are a few photos, wherever they are loaded."""
-    monkeypatch.setattr(references, "load_images", lambda dataset, limit: few_photos)
+    monkeypatch.setattr(references, "load_images", lambda *_: few_photos)
     return small_runs["vae"]
 
 

@@ -12,12 +12,13 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from vqlib.errors import UserError
 from vqlib.images import scale
 from vqlib.models import BATCH, MODELS, GaussianModel, kl_to_prior, reconstruct_all
 from vqlib.paths import shown
 from vqlib.rates.coding import code_probabilities, ideal_bits
 from vqlib.rates.measures import MEASURES, distortion
-from vqlib.runs import WEIGHTS, Run, load_run_images
+from vqlib.runs import WEIGHTS, Run, has_weights, load_run_images
 from vqlib.system.files import write_atomically
 
 FILE = "rates.csv"
@@ -77,21 +78,30 @@ def run_points(results: str | Path, runs: list[Run]) -> pd.DataFrame:
     """Return the points of runs, with the columns `COLUMNS`.
 
     Points that `rates.csv` in the folder holds for the same weights are taken from there. The
-    others are computed, and the file gets them.
+    others are computed, and the file gets them. A run that has neither points nor weights is left
+    out, and that is told.
 
     Args:
         results: the folder of the runs.
         runs: finished runs in it.
 
     Raises:
-        UserError: if a run's points must be computed, and its weights or images are missing.
+        UserError: if no run is left, or if a run's points must be computed and its images are
+            missing.
     """
     path = Path(results) / FILE
     stored = _read(path)
     tables = []
     for run in runs:
         known = stored[stored["weights"] == run.environment["sha256"][WEIGHTS]]
-        tables.append(known if len(known) else _compute(run))
+        if len(known):
+            tables.append(known)
+        elif has_weights(run.folder):
+            tables.append(_compute(run))
+        else:
+            print(f"{run.folder.name}: left out of the rates, because its weights are missing")
+    if not tables:
+        raise UserError(f"{shown(Path(results))} has no run with weights: train one")
     points = pd.concat(tables, ignore_index=True)
     if not points.equals(stored):
         write_atomically(path, points.to_csv(index=False).encode())
@@ -99,7 +109,6 @@ def run_points(results: str | Path, runs: list[Run]) -> pd.DataFrame:
 
 
 def _compute(run: Run) -> pd.DataFrame:
-    _ = run.model  # a run without weights is told before its images are loaded
     print(f"{run.folder.name}: computing its rate and distortion on the test images")
     points = pd.DataFrame(rate_points(run, load_run_images(run)))
     facts = {
