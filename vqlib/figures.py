@@ -99,7 +99,7 @@ def image_grid(rows: Mapping[str, Tensor], width: float = 6.5) -> Picture:
             axis.grid(False)
             axis.spines[:].set_visible(False)
         figure.subplots_adjust(left=0.11, right=0.995, top=0.99, bottom=0.01, hspace=0.04)
-    labels = ", ".join(rows)
+    labels = ", ".join(label.replace("\n", " ") for label in rows)
     figure.alt = f"{count} small images side by side: {labels}."
     if len(rows) > 1:
         figure.alt = f"{len(rows)} rows of {count} small images. From the top: {labels}."
