@@ -101,6 +101,15 @@ def test_points_are_computed_once(folder: Path, capsys: pytest.CaptureFixture[st
     pd.testing.assert_frame_equal(first, run_points(folder, runs))
 
 
+def test_points_of_runs_that_are_not_asked_for_are_kept(folder: Path) -> None:
+    runs = [load_run(path.parent) for path in sorted(folder.glob("*/config.json"))]
+    all_of_them = run_points(folder, runs)
+    content = (folder / "rates.csv").read_bytes()
+    assert set(run_points(folder, runs[:1])["run"]) == {runs[0].folder.name}
+    assert (folder / "rates.csv").read_bytes() == content
+    pd.testing.assert_frame_equal(all_of_them, run_points(folder, runs))
+
+
 @pytest.mark.faults
 @pytest.mark.parametrize("content", ["", "run,rate\n", "\x00\x00", "run,rate,bits\n1,2,3,4\n"])
 def test_a_damaged_table_of_points_is_told_and_made_again(

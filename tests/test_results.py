@@ -10,6 +10,8 @@ from torch import Tensor
 
 from vqlib import Run, load_images
 from vqlib.paths import ROOT, SHIPPED
+from vqlib.rates import rate_points, run_points
+from vqlib.rates.measures import MEASURES
 from vqlib.runs import WEIGHTS, find_runs, has_weights
 from vqlib.study import load_summary, summarise
 
@@ -81,3 +83,13 @@ def test_shipped_figures_are_those_of_the_weights(run: Run, cifar10: Tensor) -> 
     if run.model.num_codes:
         assert figures["perplexity"] == pytest.approx(run.evaluation["perplexity"], rel=1e-3)
         assert figures["codes_used"] == pytest.approx(run.evaluation["codes_used"], abs=2)
+
+
+@pytest.mark.parametrize(
+    "name", ["vqvae-cifar10-b128-e40-s0-num_embeddings16", "vae-cifar10-b128-e40-s0-beta0.1"]
+)
+def test_shipped_rates_are_those_of_the_weights(name: str, cifar10: Tensor) -> None:
+    shipped = run_points(ROOT / "results" / "rate", [RUNS[name]]).set_index("rate")
+    for point in rate_points(RUNS[name], cifar10):
+        for measure in ("bits", *MEASURES):
+            assert shipped.loc[point["rate"], measure] == pytest.approx(point[measure], rel=1e-3)

@@ -78,8 +78,8 @@ def run_points(results: str | Path, runs: list[Run]) -> pd.DataFrame:
     """Return the points of runs, with the columns `COLUMNS`.
 
     Points that `rates.csv` in the folder holds for the same weights are taken from there. The
-    others are computed, and the file gets them. A run that has neither points nor weights is left
-    out, and that is told.
+    others are computed, and the file gets them; it keeps those of other runs. A run that has
+    neither points nor weights is left out, and that is told.
 
     Args:
         results: the folder of the runs.
@@ -103,8 +103,10 @@ def run_points(results: str | Path, runs: list[Run]) -> pd.DataFrame:
     if not tables:
         raise UserError(f"{shown(Path(results))} has no run with weights: train one")
     points = pd.concat(tables, ignore_index=True)
-    if not points.equals(stored):
-        write_atomically(path, points.to_csv(index=False).encode())
+    others = stored[~stored["weights"].isin(points["weights"])]  # of runs that were not asked for
+    kept = pd.concat([others, points], ignore_index=True) if len(others) else points
+    if len(kept) != len(stored):
+        write_atomically(path, kept.to_csv(index=False).encode())
     return points
 
 
