@@ -3,11 +3,13 @@
 import re
 import shlex
 import sys
+from functools import cache
 from pathlib import Path
 
 from vqlib.figures import FORMATS
 from vqlib.study import load_study, write_summary
 from vqlib.study.presets import FULL
+from vqlib.study.schedule import expected_seconds
 
 ROOT = Path(workflow.basedir).resolve()
 study = load_study(str(config.get("preset", "quick")), config.get("dataset"), ROOT)
@@ -31,6 +33,17 @@ def parameters(values):
 def options(values):
     """Return the options of `vqlib train` that pass these values."""
     return " ".join(f"--{name.replace('_', '-')}={text(value)}" for name, value in values.items())
+
+
+@cache
+def expected():
+    """Return each run's expected seconds."""
+    return dict(zip(RUNS, expected_seconds(study.configs, study.shipped), strict=True))
+
+
+def longest_first(wildcards):
+    """Return the priority of a run: if a long one started last, cores would wait for it."""
+    return round(expected()[wildcards.run])
 
 
 def figure_files(*names):
@@ -75,6 +88,7 @@ rule train_in_notebook:
         lambda wildcards: parameters(study.arguments(RUNS[wildcards.run])),
     log:
         "logs/{run}.log",
+    priority: longest_first
     threads: study.job.cores
     resources:
         mem_mb=study.job.memory,
@@ -92,6 +106,7 @@ rule train:  # a model without a notebook
         options=lambda wildcards: options(study.arguments(RUNS[wildcards.run])),
     log:
         "logs/{run}.log",
+    priority: longest_first
     threads: study.job.cores
     resources:
         mem_mb=study.job.memory,
