@@ -23,5 +23,6 @@ from .points import rate_points as rate_points
 from .points import run_points as run_points
 from .published import published_points as published_points
 from .references import References as References
+from .references import all_points as all_points
 from .references import load_references as load_references
 from .references import write_references as write_references

@@ -24,6 +24,7 @@ from vqlib.paths import shown
 from vqlib.rates.codecs import CODECS, available_codecs, codec_points
 from vqlib.rates.linear import STEPS, fit_pca, gaussian_points, pca_points
 from vqlib.rates.measures import MEASURES
+from vqlib.rates.points import run_points
 from vqlib.rates.published import published_points
 from vqlib.runs import Run, check_same_images, checksum
 from vqlib.system.files import make_folder, read_bytes, read_json, write_atomically, write_json
@@ -76,6 +77,17 @@ def load_references(folder: str | Path, run: Run) -> References:
         _table(points, run.environment["dataset"]),
         dict(zip(_drawn(points), _read_sheet(folder / SHEET, run.config.image_size), strict=True)),
     )
+
+
+def all_points(folder: str | Path, runs: list[Run]) -> pd.DataFrame:
+    """Return the points of runs and of reference systems, as `rate_distortion` draws them.
+
+    Args:
+        folder: holds the runs; see `run_points` and `load_references`.
+        runs: finished runs in it, all on the same images.
+    """
+    references = load_references(folder, runs[0])
+    return pd.concat([run_points(folder, runs), references.points], ignore_index=True)
 
 
 def write_references(folder: str | Path, images: Images) -> None:
