@@ -24,6 +24,7 @@ HERE = Path(__file__).parent
 PAGES = ("CONTRIBUTING.md", "docs/*.md", "results/README.md", "tests/README.md")
 NOTEBOOKS = ("notebooks/*.ipynb", "notebooks/exercises/**/*.ipynb")
 EXPLORED = ("vae-cifar10-b256-e40-s0", "vqvae-cifar10-b256-e40-s0")
+EXPLORER = '<p><a class="explorer" href="explorer.html">Play with both models</a></p>'
 MATHJAX = ("tex-chtml.js", "output/chtml/fonts/woff-v2")  # what the site needs of it
 CODE = re.compile(r"(```.*?```)", re.DOTALL)
 LINK = re.compile(r"\[([^]]*)\]\(([^)\s#]+)(#[^)\s]*)?\)")
@@ -45,7 +46,8 @@ def build(built: Path) -> int:
 def gather(source: Path) -> None:
     """Copy pages, notebooks and what they link to, and write the pages of the library."""
     contents = (HERE / "contents.md").read_text(encoding="utf-8")
-    put(source / "index.md", page(ROOT / "README.md", source) + contents)
+    start, rest = page(ROOT / "README.md", source).split("\n## ", 1)
+    put(source / "index.md", f"{start}\n{EXPLORER}\n\n## {rest}{contents}")
     for path in found(PAGES):
         put(source / path.relative_to(ROOT), page(path, source))
     for path in found(NOTEBOOKS):

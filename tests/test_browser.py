@@ -56,12 +56,10 @@ def address(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     url = f"http://127.0.0.1:{port}"
+    config = project / ".jupyter" / "jupyter_lab_config.py"
     command = [
         *(sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", f"--port={port}"),
-        *(
-            f"--config={project / '.jupyter' / 'jupyter_lab_config.py'}",
-            "--IdentityProvider.token=",
-        ),
+        *(f"--config={config}", "--IdentityProvider.token="),
         f"--LabApp.user_settings_dir={settings}",
     ]
     server = subprocess.Popen(

@@ -192,6 +192,6 @@ def _train(
     if perplexity is not None:
         codes = torch.cat([model.codes(some) for some in images.test.split(250)])
         print(f"Perplexity over the test images: {float(perplexity(codes, model.num_codes)):.1f}.")
-    few = images.test[: 10 * SHOWN]
+    few = images.test[: 2 * SHOWN]
     x = scale(few[clearest(few, SHOWN)])
     return image_grid({"original": x, "yours": model.reconstruct(x)})
