@@ -1,5 +1,6 @@
 # The study as a graph of its runs, figures and report. `vqlib study quick` runs it; so does
 #     snakemake --cores all --config preset=quick
+import json
 import re
 import shlex
 import sys
@@ -14,6 +15,7 @@ study = load_study(str(config.get("preset", "quick")), config.get("dataset"), RO
 RUNS = {run.run_name: run for run in study.configs}
 PYTHON = shlex.quote(sys.executable)
 VQLIB = f"OMP_NUM_THREADS={{threads}} {PYTHON} -m vqlib"
+TRAIN = "VQLIB_ASKED={params.asked:q} " + VQLIB  # `fit` trains this run and no other
 HOUR = "--timeout 3600"  # enough for any cell that trains nothing
 README = [ROOT / "README.md", "notebooks/README.updated"]
 
@@ -36,6 +38,11 @@ def options(values):
 def figure_files(*names):
     """Return the files of figures with these names."""
     return [study.figures / f"{name}.{suffix}" for name in names for suffix in FORMATS]
+
+
+def asked(wildcards):
+    """Return the config of a run, which its training is compared with."""
+    return json.dumps(RUNS[wildcards.run].to_dict())
 
 
 WHERE = parameters({"results": study.folder, "figures_folder": study.figures})
@@ -72,7 +79,8 @@ rule train_in_notebook:
     output:
         "notebooks/{run}.ipynb",
     params:
-        lambda wildcards: parameters(study.arguments(RUNS[wildcards.run])),
+        values=lambda wildcards: parameters(study.arguments(RUNS[wildcards.run])),
+        asked=asked,
     log:
         "logs/{run}.log",
     threads: study.job.cores
@@ -81,7 +89,7 @@ rule train_in_notebook:
         runtime=study.job.minutes,
         gpu=study.job.gpus,
     shell:
-        VQLIB + " notebook {input:q} {output:q} {params} > {log:q} 2>&1"
+        TRAIN + " notebook {input:q} {output:q} {params.values} > {log:q} 2>&1"
 
 
 rule train:  # a model without a notebook
@@ -90,6 +98,7 @@ rule train:  # a model without a notebook
     params:
         model=lambda wildcards: RUNS[wildcards.run].model,
         options=lambda wildcards: options(study.arguments(RUNS[wildcards.run])),
+        asked=asked,
     log:
         "logs/{run}.log",
     threads: study.job.cores
@@ -98,7 +107,7 @@ rule train:  # a model without a notebook
         runtime=study.job.minutes,
         gpu=study.job.gpus,
     shell:
-        VQLIB + " train {params.model} {params.options} > {output:q} 2> {log:q}"
+        TRAIN + " train {params.model} {params.options} > {output:q} 2> {log:q}"
 
 
 rule summary:

@@ -231,7 +231,9 @@ def _bench(options: argparse.Namespace) -> None:
 def _study_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("preset", help="quick, paper or smoke: the name of a file in presets/")
     parser.add_argument("--keep-going", action="store_true", help="go on if a notebook fails")
-    parser.add_argument("--retrain", action="store_true", help="delete the preset's runs first")
+    parser.add_argument(
+        "--retrain", action="store_true", help="train its runs again, and keep those there"
+    )
     parser.add_argument("--executor", default="local", help="local or slurm", metavar="…")
 
 
