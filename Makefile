@@ -19,7 +19,8 @@ test: $(READY)  ## run linter, type checker and all tests, with the notebooks an
 	OMP_NUM_THREADS=1 $(BIN)/pytest -q $(ON_ALL_CORES) --nbval --nbval-current-env notebooks/
 
 lab: $(READY)  ## open the notebooks in JupyterLab
-	$(BIN)/jupyter lab --notebook-dir=notebooks
+	@test -w "$$HOME" || export HOME=$$(mktemp -d); \
+	$(BIN)/jupyter lab --notebook-dir=notebooks $$(test $$(id -u) != 0 || echo --allow-root)
 
 docs: $(READY)  ## update docs/api.md, and the blocks of numbers in README and docs
 	$(BIN)/python docs/api.py

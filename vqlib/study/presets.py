@@ -148,6 +148,11 @@ def load_study(preset: str, dataset: str | None = None, root: Path = ROOT) -> St
         UserError: if the preset or a parameter is unknown, a value makes no sense, or the notebook
             of a model cannot train what the preset asks for.
     """
+    if not (root / "presets").is_dir():
+        raise UserError(
+            f"a study needs the project's presets, notebooks and rules, and {root} has none: run "
+            "it in a checkout of the project, or set VQLIB_HOME to one"
+        )
     known = {p.stem: p for p in sorted((root / "presets").glob("*.yaml")) if p.is_file()}
     if preset not in known:
         raise UserError(f"unknown preset {preset!r}: choose one of {', '.join(known)}")
@@ -182,7 +187,7 @@ class _Loader(yaml.SafeLoader):
     means is up to its type.
     """
 
-    yaml_implicit_resolvers: ClassVar[dict[str, Any]] = {
+    yaml_implicit_resolvers: ClassVar[dict[str, Any]] = {  # type: ignore[misc]
         first: [each for each in resolvers if each[0].endswith((":null", ":merge"))]
         for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
     }
@@ -198,7 +203,7 @@ class _Loader(yaml.SafeLoader):
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        values = yaml.load(path.read_bytes(), _Loader)  # noqa: S506, it is a safe one
+        values = yaml.load(path.read_bytes(), _Loader)
     except (OSError, RecursionError, ValueError, yaml.YAMLError) as error:
         problem = " ".join(str(error).split())
         raise UserError(f"{path} is not valid YAML: {problem}") from None

@@ -217,12 +217,14 @@ def _execute(study: Study, waiting: list[str], command: list[str], cluster: Slur
         UserError: if a run or a notebook failed; the message has the error of each.
     """
     log = study.folder / "logs" / "snakemake.log"
-    with open(log, "w") as output:
+    with open(log, "w", encoding="utf-8") as output:
         process = psutil.Popen(
             [*command, *(cluster.options(study.root) if cluster else [])],
             stdout=output,
             stderr=subprocess.STDOUT,
             cwd=study.root,
+            env=os.environ
+            | {"VQLIB_HOME": str(study.root.absolute()), "PYTHONIOENCODING": "utf-8"},
             start_new_session=True,
         )
     try:

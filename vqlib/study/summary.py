@@ -12,7 +12,7 @@ import pandas as pd
 from vqlib.config import DATA, TrainConfig, varied
 from vqlib.errors import UserError
 from vqlib.evaluation import METRICS
-from vqlib.paths import shown
+from vqlib.paths import expanded, shown
 from vqlib.runs import Run, find_runs, load_run
 from vqlib.study.presets import Study
 from vqlib.system.checkpoint import difference
@@ -56,7 +56,7 @@ def load_summary(results: str | Path) -> pd.DataFrame:
     Raises:
         UserError: if there are no finished runs, or `summary.csv` is damaged.
     """
-    folder = Path(results)
+    folder = expanded(results)
     if (folder / "summary.csv").is_file():
         return _read_summary(folder / "summary.csv")
     runs = find_runs(folder) if folder.is_dir() else []
@@ -79,7 +79,7 @@ def load_runs(results: str | Path, summary: pd.DataFrame) -> list[Run]:
     Raises:
         UserError: if a run is missing, or the runs are not of the same images.
     """
-    runs = [load_run(Path(results) / name) for name in summary["run"]]
+    runs = [load_run(expanded(results) / name) for name in summary["run"]]
     now = summarise(runs)
     summary = summary.reindex(columns=now.columns)
     differing = [

@@ -36,7 +36,7 @@ class Progress:
         self.started = self.shown = time.monotonic()
 
     def __enter__(self) -> Self:
-        self.display = _display(self.epochs * self.steps_per_epoch, "training…", "trained")
+        self.display = _display(self.epochs * self.steps_per_epoch, "training…")
         self._record(0, 0, {}, None)
         return self
 
@@ -46,7 +46,7 @@ class Progress:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self.display.close()
+        self.display.close("trained" if error is None else "stopped")
 
     def is_due(self) -> bool:
         """Return whether it is time to show again."""
@@ -123,11 +123,11 @@ def counting(counts: Iterable[int], total: int, what: str) -> Iterator[int]:
         done += count
         if time.monotonic() - shown >= EVERY_SECONDS:
             line = f"{done:,} of {total:,} {what}"
-            display = display or _display(total, line, f"{total:,} {what}")
+            display = display or _display(total, line)
             display.show(done, line)
             shown = time.monotonic()
     if display is not None:
-        display.close()
+        display.close(f"{total:,} {what}")
 
 
 class _TerminalBar:
@@ -145,37 +145,36 @@ class _TerminalBar:
         self.bar.n = done
         self.bar.set_description_str(line)
 
-    def close(self) -> None:
+    def close(self, _last: str) -> None:
         self.bar.close()
 
 
 class _NotebookLine:
     """A line of output that changes in place."""
 
-    def __init__(self, first: str, last: str) -> None:
+    def __init__(self, first: str) -> None:
         from IPython.display import display
 
-        self.last = last
         self.handle = display({"text/plain": first}, raw=True, display_id=True)
 
     def show(self, done: int, line: str) -> None:
         self.handle.update({"text/plain": line}, raw=True)
 
-    def close(self) -> None:
-        self.handle.update({"text/plain": self.last}, raw=True)
+    def close(self, last: str) -> None:
+        self.handle.update({"text/plain": last}, raw=True)
 
 
-def _display(total: int, first: str, last: str) -> _TerminalBar | _NotebookLine:
+def _display(total: int, first: str) -> _TerminalBar | _NotebookLine:
     """Return a line if this process is a notebook's kernel, else a bar.
 
     Args:
         total: steps of the bar.
-        first, last: text of the line at the beginning and at the end.
+        first: text of the line at the beginning.
     """
     if "ipykernel" in sys.modules:
         from IPython import get_ipython
 
         shell = get_ipython()
         if shell is not None and hasattr(shell, "kernel"):
-            return _NotebookLine(first, last)
+            return _NotebookLine(first)
     return _TerminalBar(total)
