@@ -117,6 +117,39 @@ def test_arguments_in_a_dictionary_cannot_be_known(notebook: WriteNotebook) -> N
     assert keywords(notebook("show(size=1, **others)"), "show") is None
 
 
+# --- in a notebook -------------------------------------------------------------------------
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        ("errors.UserError('epochs must be above 0')", "UserError: epochs must be above 0"),
+        ("errors.InterruptError('run the same again')", "InterruptError: run the same again"),
+    ],
+)
+def test_a_mistake_is_one_line_in_a_notebook_and_still_a_failure(
+    notebook: WriteNotebook, tmp_path: Path, error: str, line: str
+) -> None:
+    output = tmp_path / "out.ipynb"
+    source = notebook(f"from vqlib import errors\n\ndef f():\n    raise {error}\n\nf()")
+    with pytest.raises(papermill.PapermillExecutionError):
+        papermill.execute_notebook(source, output, progress_bar=False)
+    (shown,) = nbformat.read(output, 4).cells[-1].outputs
+    assert shown.traceback == [line]
+    assert f"{shown.ename}: {shown.evalue}" == line
+
+
+@pytest.mark.faults
+def test_a_path_that_papermill_made_a_number_is_told_before_anything_runs(tmp_path: Path) -> None:
+    """`papermill -p results 2026` passes the number 2026."""
+    output, source = tmp_path / "out.ipynb", ROOT / "notebooks" / "01_vae_baseline.ipynb"
+    with pytest.raises(papermill.PapermillExecutionError) as failed:
+        papermill.execute_notebook(source, output, {"results": 2026}, progress_bar=False)
+    assert failed.value.ename == "UserError"
+    assert "-r in place of -p" in failed.value.evalue
+
+
 # --- what runs, and what does not ----------------------------------------------------------
 
 

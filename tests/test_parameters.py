@@ -45,6 +45,8 @@ def write(tmp_path: Path) -> Write:
         ("k: Literal['auto'] | int = 'auto'", "5", 5),
         ("k: Annotated[float, 'of Adam'] = 1e-3", "1e-4", 1e-4),
         ("k: list[int] = [1]", "[2, 3]", [2, 3]),
+        ("k: list = [1]", "8,5,5", [8, 5, 5]),
+        ("k: tuple = (1,)", "8", (8,)),
         ("k = {'a': 1}", "{'b': 2}", {"b": 2}),
         ("k = -1", "-2", -2),
         ("k = True", "false", False),
@@ -75,7 +77,8 @@ def test_text_becomes_what_the_cell_declares(
     [
         ("k: int | None = None", "few", ["whole number", "'few'"]),
         ("k: Literal['a', 'b'] = 'a'", "c", ["'c'", "a, b"]),
-        ("k: list = []", "3", ["list", "3"]),
+        ("k: list = []", "[3", ["list", "[3"]),
+        ("k: dict = {}", "3", ["dict", "3"]),
         ("k: int | float = 1", "x", ["number", "'x'"]),
         ("kk = 1", "3", ["'k'", "kk"]),
         ("if True:\n    k = 1\nkk = 1", "3", ["'k'", "kk"]),

@@ -1,16 +1,22 @@
 """Presets: what they may say, and the runs that come of it."""
 
+import itertools
 import json
 import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import nbformat
 import pytest
-from conftest import STUDIED, refusal
+import yaml
+from conftest import STUDIED, examples, outcome, refusal
+from hypothesis import given
+from hypothesis import strategies as st
 
 from vqlib import TrainConfig
+from vqlib.config import settings_of
 from vqlib.models import MODELS
 from vqlib.paths import ROOT
 from vqlib.study import Study, load_study, sweep
@@ -34,7 +40,9 @@ Load = Callable[..., Study]
 def load(tmp_path: Path) -> Load:
     """Load a preset named `mine` from its text, in a project of its own."""
     (tmp_path / "presets").mkdir()
-    shutil.copytree(ROOT / "notebooks", tmp_path / "notebooks")
+    for name in NOTEBOOKS.values():
+        (tmp_path / "notebooks").mkdir(exist_ok=True)
+        shutil.copy(ROOT / "notebooks" / name, tmp_path / "notebooks" / name)
 
     def load(text: str | bytes, name: str = "mine") -> Study:
         content = text if isinstance(text, bytes) else text.encode()
@@ -402,6 +410,56 @@ def test_a_value_is_the_text_that_stands_in_the_preset(
     others = [line for line in GOOD.splitlines() if line.split(":")[0] != text.split(":")[0]]
     (config, *_) = load("\n".join([*others, text])).configs
     assert getattr(config, name) == value
+
+
+VALUES = {  # values that a preset may give, and what each run then has
+    "batch_size": st.sampled_from([16, "16", "1e1", 7]),
+    "epochs": st.sampled_from([1, "2", 3.0]),
+    "seed": st.sampled_from([0, "007", "010", 3]),
+    "learning_rate": st.sampled_from(["3e-4", 0.001, "1e-3", 1]),
+    "limit": st.sampled_from([None, 5, "~", "1_000", ""]),
+    "dataset": st.sampled_from(["photos", "/x/run #2", "/x/a: b", "007", "2025-11-25", "@work"]),
+    "beta": st.sampled_from([0, "1e-2", 0.5]),
+    "num_embeddings": st.sampled_from([8, "64"]),
+    "codebook_init": st.sampled_from(["uniform", "normal", "on"]),
+    "epoch": st.just(3),
+}
+GIVEN = st.lists(st.sampled_from(sorted(VALUES)), unique=True, max_size=5).flatmap(
+    lambda names: st.fixed_dictionaries(
+        {
+            name: VALUES[name] | st.lists(VALUES[name], max_size=2)
+            if name not in ("dataset", "limit")
+            else VALUES[name]
+            for name in names
+        }
+    )
+)
+
+
+@pytest.mark.faults
+@examples(40)
+@given(st.sampled_from([["vae"], ["vqvae"], ["vae", "vqvae"]]), GIVEN)
+def test_any_preset_is_the_runs_that_it_asks_for_or_refused_in_a_line(
+    load: Load, models: list[str], values: dict[str, Any]
+) -> None:
+    text = yaml.safe_dump({"models": models, **values}, allow_unicode=True)
+    study, refused = outcome(lambda: load(text))
+    if refused:
+        assert "mine.yaml" in refused
+        return
+    asked = []
+    for model in models:
+        own = {name: each for name, each in values.items() if name in settings_of(model)}
+        lists = [each if isinstance(each, list) else [each] for each in own.values()]
+        for combined in itertools.product(*lists):
+            given = dict(zip(own, combined, strict=True))
+            asked.append(TrainConfig(model=model, **{k: v for k, v in given.items() if v != "~"}))
+    assert sorted(map(repr, study.configs)) == sorted(map(repr, asked))
+    for config in study.configs:  # a shell passes text to the notebook
+        text_only = {name: str(value) for name, value in study.arguments(config).items()}
+        typed = typed_parameters(study.notebook(config), text_only)
+        typed.pop("results")
+        assert TrainConfig(model=config.model, **typed) == config
 
 
 @pytest.mark.faults

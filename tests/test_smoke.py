@@ -169,7 +169,13 @@ def test_a_study_of_odd_names_trains_what_was_asked_for(project: Path) -> None:
     folder = project.parent / "run #2: @work_*new*_<raw>"
     fill(folder, 12)
     fill(project.parent / "run", 12, start=50)  # where a comment would begin
-    preset = {"dataset": str(folder), "limit": 3, "epochs": 1, "vae": SMALL["vae"]}
+    preset = {
+        "dataset": str(folder),
+        "limit": 3,
+        "image_size": 64,
+        "epochs": 1,
+        "vae": SMALL["vae"],
+    }
     preset |= {"batch_size": 2, "vqvae": {**SMALL["vqvae"], "num_embeddings": 4}}
     (project / "presets" / "2025_11_25.yaml").write_text(json.dumps(preset))
     notebook = project / "notebooks" / "01_vae_baseline.ipynb"

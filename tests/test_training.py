@@ -291,6 +291,18 @@ def test_an_interrupted_run_goes_on_as_if_it_had_not_been(
 
 
 @pytest.mark.faults
+def test_an_interrupted_training_says_how_to_go_on(
+    small_config: MakeConfig, few_photos: Images, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = small_config("vae")
+    for step, facts in ((2, ("epoch 0 of 3", "start again")), (6, ("epoch 1 of 3", "resume"))):
+        with monkeypatch.context() as patched:
+            interrupt_at(patched, "vae", step)
+            with pytest.raises(KeyboardInterrupt) as stopped:
+                fit(config, few_photos, tmp_path)
+        assert all(fact in str(stopped.value) for fact in facts)
+
+
 def test_interrupted_before_its_evaluation_a_run_trains_no_step_again(
     few_photos: Images,
     small_config: MakeConfig,

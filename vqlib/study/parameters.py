@@ -211,9 +211,11 @@ def _converted(name: str, value: Any, kind: type) -> Any:
         raise UserError(f"{name} must be None, got {value!r}")
     if kind in SCALARS.values():
         return typed(name, value, kind)
+    given, several = value, kind in (list, tuple)
     if isinstance(value, str):
+        bare = several and value[:1] not in ("[", "(")  # such as 8,5,5
         with suppress(ValueError, SyntaxError, MemoryError):
-            value = ast.literal_eval(value)
-    if not isinstance(value, kind):
+            given = ast.literal_eval(f"[{value}]" if bare else value)
+    if not isinstance(given, (list, tuple) if several else kind):
         raise UserError(f"{name} must be a {kind.__name__}, got {value!r}")
-    return value
+    return kind(given) if several else given
