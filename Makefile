@@ -19,7 +19,8 @@ test: $(READY)  ## run linter, type checker and all tests, with the notebooks an
 	OMP_NUM_THREADS=1 $(BIN)/pytest -q $(ON_ALL_CORES) --nbval --nbval-current-env notebooks/
 
 lab: $(READY)  ## open the project in JupyterLab
-	$(BIN)/jupyter lab --config=.jupyter/jupyter_lab_config.py
+	@test -w "$$HOME" || export HOME=$$(mktemp -d); \
+	$(BIN)/jupyter lab --config=.jupyter/jupyter_lab_config.py $$(test $$(id -u) != 0 || echo --allow-root)
 
 docs: $(READY)  ## update the blocks of numbers in README and docs
 	$(BIN)/cog -r README.md docs/speed.md docs/scaling.md docs/teaching.md

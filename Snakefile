@@ -1,5 +1,6 @@
 # The study as a graph of its runs, figures and report. `vqlib study quick` runs it; so does
 #     snakemake --cores all --config preset=quick
+import json
 import re
 import shlex
 import sys
@@ -16,6 +17,7 @@ study = load_study(str(config.get("preset", "quick")), config.get("dataset"), RO
 RUNS = {run.run_name: run for run in study.configs}
 PYTHON = shlex.quote(sys.executable)
 VQLIB = f"OMP_NUM_THREADS={{threads}} {PYTHON} -m vqlib"
+TRAIN = "VQLIB_ASKED={params.asked:q} " + VQLIB  # `fit` trains this run and no other
 HOUR = "--timeout 3600"  # enough for any cell that trains nothing
 README = [ROOT / "README.md", "notebooks/README.updated"]
 
@@ -49,6 +51,11 @@ def longest_first(wildcards):
 def figure_files(*names):
     """Return the files of figures with these names."""
     return [study.figures / f"{name}.{suffix}" for name in names for suffix in FORMATS]
+
+
+def asked(wildcards):
+    """Return the config of a run, which its training is compared with."""
+    return json.dumps(RUNS[wildcards.run].to_dict())
 
 
 WHERE = parameters({"results": study.folder, "figures_folder": study.figures})
@@ -85,7 +92,8 @@ rule train_in_notebook:
     output:
         "notebooks/{run}.ipynb",
     params:
-        lambda wildcards: parameters(study.arguments(RUNS[wildcards.run])),
+        values=lambda wildcards: parameters(study.arguments(RUNS[wildcards.run])),
+        asked=asked,
     log:
         "logs/{run}.log",
     priority: longest_first
@@ -95,7 +103,7 @@ rule train_in_notebook:
         runtime=study.job.minutes,
         gpu=study.job.gpus,
     shell:
-        VQLIB + " notebook {input:q} {output:q} {params} > {log:q} 2>&1"
+        TRAIN + " notebook {input:q} {output:q} {params.values} > {log:q} 2>&1"
 
 
 rule train:  # a model without a notebook
@@ -104,6 +112,7 @@ rule train:  # a model without a notebook
     params:
         model=lambda wildcards: RUNS[wildcards.run].model,
         options=lambda wildcards: options(study.arguments(RUNS[wildcards.run])),
+        asked=asked,
     log:
         "logs/{run}.log",
     priority: longest_first
@@ -113,7 +122,7 @@ rule train:  # a model without a notebook
         runtime=study.job.minutes,
         gpu=study.job.gpus,
     shell:
-        VQLIB + " train {params.model} {params.options} > {output:q} 2> {log:q}"
+        TRAIN + " train {params.model} {params.options} > {output:q} 2> {log:q}"
 
 
 rule summary:

@@ -9,13 +9,18 @@ from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
 
+import numpy as np
 import pytest
 from conftest import MakeConfig
-from faults import change_json, command_line
+from faults import change_environment, change_json, command_line
+from PIL import Image
+from skimage.metrics import peak_signal_noise_ratio
 
-from vqlib import Run, TrainConfig, fit, load_run
+from vqlib import Run, TrainConfig, __version__, fit, load_images, load_run, runs
+from vqlib.bench.measured import MEASURED
 from vqlib.cli import COMMANDS, main
 from vqlib.models import MODELS, settings
+from vqlib.paths import ROOT
 
 Output = pytest.CaptureFixture[str]
 Fails = Callable[..., str]
@@ -151,6 +156,89 @@ def test_an_interrupted_training_says_how_to_resume(
     assert "run folder:" in capsys.readouterr().out
 
 
+def test_an_old_run_is_brought_up_to_today_s_metrics(
+    small_runs: dict[str, Run], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Output
+) -> None:
+    old = small_runs["vqvae"]
+    folder = Path(shutil.copytree(old.folder, tmp_path / "run"))
+    monkeypatch.setattr(runs, "load_run_images", lambda _: load_images("photos", 8).test)
+    change_json(folder / "evaluation.json", test_ssim=None)
+    change_environment(folder)  # with the sum of that file
+    main(["evaluate", str(folder)])
+    assert load_run(folder).evaluation["test_ssim"] is None
+    main(["evaluate", "--write", str(folder)])
+    *_, printed = capsys.readouterr().out.split("\n{")
+    run = load_run(folder)
+    assert run.evaluation == json.loads("{" + printed)
+    assert run.evaluation["n_test"] == 8
+    assert (run.environment["data_md5"], run.history.equals(old.history)) == (
+        *(old.environment["data_md5"], True),
+    )
+
+
+# --- lists ---------------------------------------------------------------------------------
+
+
+def test_runs_are_listed_with_their_figures(
+    small_runs: dict[str, Run], tmp_path: Path, capsys: Output
+) -> None:
+    for run in small_runs.values():
+        shutil.copytree(run.folder, tmp_path / run.folder.name)
+    cut = Path(shutil.copytree(small_runs["vae"].folder, tmp_path / "cut"))
+    (cut / "history.csv").write_text("")
+    main(["runs", str(tmp_path)])
+    printed = capsys.readouterr()
+    heading, *lines = printed.out.splitlines()
+    assert heading.split() == ["run", "bits", "NMSE", "PSNR", "(dB)", "SSIM", "Perplexity"]
+    assert len(lines) == len(small_runs)
+    for run in small_runs.values():
+        (line,) = [line for line in lines if f"/{run.folder.name} " in line]
+        assert f" {run.bits:.1f} " in line
+        assert f" {run.evaluation['test_ssim']:.4f} " in line
+    assert str(cut / "history.csv") in printed.err
+    assert printed.err.count("\n") == 1
+
+
+def test_a_version_is_told(capsys: Output) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["--version"])
+    assert ended.value.code == 0
+    assert capsys.readouterr().out == f"vqlib {__version__}\n"
+    for path in ("CITATION.cff", "CHANGELOG.md"):
+        assert __version__ in (ROOT / path).read_text(encoding="utf-8")
+
+
+def test_help_on_the_benchmark_and_its_page_have_the_same_list(capsys: Output) -> None:
+    shown = " ".join(helped(capsys, "bench").split())
+    page = (ROOT / "docs" / "speed.md").read_text(encoding="utf-8")
+    for what, other in MEASURED:
+        assert what in shown
+        assert f"| {what} |" in page
+        assert other in shown
+
+
+# --- pictures --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("model", ["vae", "vqvae"])
+def test_pictures_are_reconstructed_under_their_names(
+    small_runs: dict[str, Run], picture_folder: Path, tmp_path: Path, model: str, capsys: Output
+) -> None:
+    run, out = small_runs[model], tmp_path / "out"
+    main(["reconstruct", str(run.folder), str(picture_folder / "test"), "-o", str(out)])
+    printed = capsys.readouterr().out
+    figures = json.loads(printed[printed.index("{") : printed.rindex("}") + 1])
+    names = sorted(p.relative_to(picture_folder / "test") for p in picture_folder.glob("test/*/*"))
+    assert sorted(path.relative_to(out) for path in out.rglob("*.png")) == names
+    originals, images = (
+        np.stack([np.asarray(Image.open(folder / name)) for name in names]).astype(float) / 255
+        for folder in (picture_folder / "test", out)
+    )
+    expected = peak_signal_noise_ratio(originals, images, data_range=1)
+    assert figures["images"] == len(names)
+    assert figures["psnr"] == pytest.approx(expected, abs=0.01)  # files are rounded to 256 levels
+
+
 # --- coding ----------------------------------------------------------------------------------
 
 
@@ -179,6 +267,8 @@ def test_what_cannot_be_coded_ends_in_one_line(
     assert f"{foreign} cannot be read" in fails("encode", coder, foreign, "-o", out)
     assert f"{foreign} is no file" in fails("decode", coder, foreign, "-o", out)
     assert "cannot be written" in fails("decode", coder, foreign, "-o", foreign / "out")
+    assert "cannot be read" in fails("reconstruct", coder, foreign, "-o", out)
+    assert "is not empty" in fails("reconstruct", coder, "-o", tmp_path)
 
 
 # --- what is wrong -------------------------------------------------------------------------

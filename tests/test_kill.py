@@ -1,6 +1,7 @@
 """Whatever stops a training, and whenever, it ends as if it had never been stopped."""
 
 import random
+import signal
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +12,7 @@ import torch
 from conftest import STUDIED, MakeConfig
 from faults import LONG, SIGNALS, Fault, Training
 
-from vqlib.runs import SUMMED, load_run
+from vqlib.runs import SUMMED, evaluate_run, load_run
 from vqlib.system.checkpoint import read_state
 from vqlib.system.files import sole_writer
 
@@ -78,6 +79,20 @@ def assert_goes_on(training: Training, whole: Training) -> None:
     assert not list(training.folder.glob(".*.tmp"))
     with sole_writer(training.folder):
         pass
+
+
+def test_killed_with_images_of_64_pixels_it_goes_on(
+    small_config: MakeConfig, tmp_path: Path
+) -> None:
+    config = small_config("vqvae", image_size=64, limit=48, epochs=2)
+    whole = Training(config, tmp_path / "whole")
+    exit_code, printed = whole.run()
+    assert exit_code == 0, printed
+    training = Training(config, tmp_path / "killed")
+    assert training.run(Fault("SIGKILL", whole.moments["signal"] // 2))[0] == -signal.SIGKILL
+    assert_goes_on(training, whole)
+    assert load_run(training.folder).reconstructions[0].shape == (16, 3, 64, 64)
+    assert evaluate_run(training.folder) == load_run(whole.folder).evaluation
 
 
 @pytest.mark.parametrize("model", STUDIED)

@@ -7,13 +7,13 @@ import nbformat
 import papermill
 import pytest
 from conftest import refusal
-from jupyter_client.kernelspec import NoSuchKernel
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from vqlib.cli import main
 from vqlib.documents.notebook import export_pdf
 from vqlib.paths import ROOT
-from vqlib.study.notebook import keywords, parameter_names, run_notebook
+from vqlib.study.notebook import run_notebook
+from vqlib.study.parameters import keywords, parameters_of
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 REPORTS = sorted((ROOT / "report").glob("*.ipynb"))
@@ -96,12 +96,12 @@ def test_an_unknown_or_mistyped_parameter_is_refused_before_anything_runs(
 def test_a_notebook_without_parameters_cell_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "bare.ipynb"
     nbformat.write(new_notebook(), path)
-    refusal(lambda: parameter_names(path), path, "'parameters'")
+    refusal(lambda: parameters_of(path), path, "'parameters'")
 
 
 @pytest.mark.parametrize("name", ["01_vae_baseline", "02_vqvae"])
 def test_training_notebooks_know_the_parameters_of_a_run(name: str) -> None:
-    names = parameter_names(ROOT / "notebooks" / f"{name}.ipynb")
+    names = parameters_of(ROOT / "notebooks" / f"{name}.ipynb")
     assert {"dataset", "batch_size", "epochs", "learning_rate", "seed", "limit"} <= set(names)
 
 
@@ -115,6 +115,39 @@ def test_the_arguments_that_a_notebook_gives_to_a_function_are_known(
 
 def test_arguments_in_a_dictionary_cannot_be_known(notebook: WriteNotebook) -> None:
     assert keywords(notebook("show(size=1, **others)"), "show") is None
+
+
+# --- in a notebook -------------------------------------------------------------------------
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        ("errors.UserError('epochs must be above 0')", "UserError: epochs must be above 0"),
+        ("errors.InterruptError('run the same again')", "InterruptError: run the same again"),
+    ],
+)
+def test_a_mistake_is_one_line_in_a_notebook_and_still_a_failure(
+    notebook: WriteNotebook, tmp_path: Path, error: str, line: str
+) -> None:
+    output = tmp_path / "out.ipynb"
+    source = notebook(f"from vqlib import errors\n\ndef f():\n    raise {error}\n\nf()")
+    with pytest.raises(papermill.PapermillExecutionError):
+        papermill.execute_notebook(source, output, progress_bar=False)
+    (shown,) = nbformat.read(output, 4).cells[-1].outputs
+    assert shown.traceback == [line]
+    assert f"{shown.ename}: {shown.evalue}" == line
+
+
+@pytest.mark.faults
+def test_a_path_that_papermill_made_a_number_is_told_before_anything_runs(tmp_path: Path) -> None:
+    """`papermill -p results 2026` passes the number 2026."""
+    output, source = tmp_path / "out.ipynb", ROOT / "notebooks" / "01_vae_baseline.ipynb"
+    with pytest.raises(papermill.PapermillExecutionError) as failed:
+        papermill.execute_notebook(source, output, {"results": 2026}, progress_bar=False)
+    assert failed.value.ename == "UserError"
+    assert "-r in place of -p" in failed.value.evalue
 
 
 # --- what runs, and what does not ----------------------------------------------------------
@@ -149,11 +182,10 @@ def test_a_notebook_that_stops_names_cell_and_cause_and_leaves_no_result(
 @pytest.mark.parametrize(
     ("error", "facts"),
     [
-        (NoSuchKernel("python3"), ["some.ipynb", "'python3'", "install ipykernel"]),
         (RuntimeError("no answer in 60 seconds"), ["some.ipynb", "no answer in 60 seconds"]),
         (OSError(28, "No space left on device"), ["out.failed.ipynb", "No space left on device"]),
     ],
-    ids=["no kernel", "kernel does not start", "full disk"],
+    ids=["kernel does not start", "full disk"],
 )
 def test_a_notebook_that_cannot_be_started_or_stored_is_told(
     notebook: WriteNotebook,

@@ -1,18 +1,28 @@
 """Presets: what they may say, and the runs that come of it."""
 
+import itertools
+import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import nbformat
 import pytest
-from conftest import STUDIED, refusal
+import yaml
+from conftest import STUDIED, examples, outcome, refusal
+from hypothesis import given
+from hypothesis import strategies as st
 
 from vqlib import TrainConfig
+from vqlib.config import settings_of
 from vqlib.models import MODELS
 from vqlib.paths import ROOT
 from vqlib.study import Study, load_study, sweep
+from vqlib.study.parameters import typed_parameters
 from vqlib.study.presets import NOTEBOOKS
+from vqlib.study.run import _write_request
 
 GOOD = f"""\
 dataset: photos
@@ -30,7 +40,9 @@ Load = Callable[..., Study]
 def load(tmp_path: Path) -> Load:
     """Load a preset named `mine` from its text, in a project of its own."""
     (tmp_path / "presets").mkdir()
-    shutil.copytree(ROOT / "notebooks", tmp_path / "notebooks")
+    for name in NOTEBOOKS.values():
+        (tmp_path / "notebooks").mkdir(exist_ok=True)
+        shutil.copy(ROOT / "notebooks" / name, tmp_path / "notebooks" / name)
 
     def load(text: str | bytes, name: str = "mine") -> Study:
         content = text if isinstance(text, bytes) else text.encode()
@@ -272,7 +284,7 @@ def test_a_preset_is_a_file_in_presets_by_its_name(load: Load, tmp_path: Path, n
         (GOOD.replace(", ".join(STUDIED), "[vae]"), ("model", "text")),
         (GOOD.replace("seeds: [0, 1]", "seeds: []"), ("seed", "empty list")),
         (GOOD + "learning_rate: fast\n", ("learning_rate", "number", "'fast'")),
-        (GOOD.replace("photos", "3"), ("dataset", "text", "3")),
+        (GOOD + "epochs: 5\n", ("epochs", "2 times")),
         (GOOD + "batch_size: 3\n", ("batch_size and batch_sizes", "one of them")),
         (GOOD + "seed: 3\n", ("seed and seeds", "one of them")),
         (GOOD + "model: vae\n", ("model and models", "one of them")),
@@ -324,11 +336,10 @@ def change_cell(notebook: Path, old: str, new: str) -> None:
     [
         ("learning_rate: float = 5e-4", "", "learning_rate: 1e-3\n", ("learning_rate", "0.001")),
         ("epochs: int = 40", "", "", ("epochs", "3")),
-        ("limit: int = None", "limit: int = 500", "", ("limit", "None")),
         ("epochs: int", "epochs: bool", "", ("epochs", "3")),
         ("    decay=decay,\n", "", "decay: [0.9, 0.99]\n", ("decay", "0.9", "TrainConfig")),
     ],
-    ids=["setting", "epochs", "limit left in it", "other type", "not passed on"],
+    ids=["setting", "epochs", "other type", "not passed on"],
 )
 def test_a_notebook_that_cannot_train_what_the_preset_asks_for_is_refused(
     load: Load, tmp_path: Path, old: str, new: str, more: str, facts: tuple[str, ...]
@@ -348,7 +359,121 @@ def test_a_parameter_that_the_notebook_lacks_may_have_its_default(
     assert "decay" in refusal(lambda: load(GOOD + "decay: 0.5\n"))
 
 
-def test_values_saved_in_a_notebook_do_not_leak_into_a_study(load: Load, tmp_path: Path) -> None:
-    change_cell(tmp_path / "notebooks" / NOTEBOOKS["vae"], "beta: float = 1.0", "beta = 0.2")
+@pytest.mark.parametrize(
+    ("old", "new", "name"),
+    [
+        ("beta: float = 1.0", "beta = 0.2", "beta"),
+        ("limit: int = None", "limit: int = 500", "limit"),
+        ("limit: int = None", "limit = 500", "limit"),
+        ("limit: int = None", "limit: int | None = 500", "limit"),
+        ("batch_size: int = 256  # images", "batch_size: int = 8  # (default=256)", "batch_size"),
+    ],
+)
+def test_values_saved_in_a_notebook_do_not_leak_into_a_study(
+    load: Load, tmp_path: Path, old: str, new: str, name: str
+) -> None:
+    notebook = tmp_path / "notebooks" / NOTEBOOKS["vae"]
+    change_cell(notebook, old, new)
     mine = load(GOOD)
-    assert mine.arguments(mine.configs[0])["beta"] == 1.0
+    for config in mine.configs[:4]:
+        given = {name: str(value) for name, value in mine.arguments(config).items()}  # as a shell
+        assert typed_parameters(notebook, given)[name] == getattr(config, name)
+
+
+@pytest.mark.parametrize("name", ["2025_11_25", "007", "3e-4", "1:30", "true", "null", "ä b", "#1"])
+def test_a_preset_may_have_any_name(load: Load, tmp_path: Path, name: str) -> None:
+    load(GOOD)
+    (tmp_path / "presets" / "mine.yaml").rename(tmp_path / "presets" / f"{name}.yaml")
+    study = load_study(name, root=tmp_path)
+    (study.folder / "logs").mkdir(parents=True)
+    request = json.loads(_write_request(study).read_text(encoding="utf-8"))
+    assert request == {"preset": name, "dataset": "photos"}
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "value"),
+    [
+        ("dataset: 007", "dataset", "007"),
+        ("dataset: 2025-11-25", "dataset", "2025-11-25"),
+        ('dataset: "/x/a: b"', "dataset", "/x/a: b"),
+        ('dataset: "/x/run #2"', "dataset", "/x/run #2"),
+        ("seeds: 010", "seed", 10),
+        ("limit: ~", "limit", None),
+        ("limit:", "limit", None),
+        ("limit: 1e2", "limit", 100),
+        ("learning_rate: 1e-3", "learning_rate", 1e-3),
+    ],
+)
+def test_a_value_is_the_text_that_stands_in_the_preset(
+    load: Load, text: str, name: str, value: object
+) -> None:
+    others = [line for line in GOOD.splitlines() if line.split(":")[0] != text.split(":")[0]]
+    (config, *_) = load("\n".join([*others, text])).configs
+    assert getattr(config, name) == value
+
+
+VALUES = {  # values that a preset may give, and what each run then has
+    "batch_size": st.sampled_from([16, "16", "1e1", 7]),
+    "epochs": st.sampled_from([1, "2", 3.0]),
+    "seed": st.sampled_from([0, "007", "010", 3]),
+    "learning_rate": st.sampled_from(["3e-4", 0.001, "1e-3", 1]),
+    "limit": st.sampled_from([None, 5, "~", "1_000", ""]),
+    "dataset": st.sampled_from(["photos", "/x/run #2", "/x/a: b", "007", "2025-11-25", "@work"]),
+    "beta": st.sampled_from([0, "1e-2", 0.5]),
+    "num_embeddings": st.sampled_from([8, "64"]),
+    "codebook_init": st.sampled_from(["uniform", "normal", "on"]),
+    "epoch": st.just(3),
+}
+GIVEN = st.lists(st.sampled_from(sorted(VALUES)), unique=True, max_size=5).flatmap(
+    lambda names: st.fixed_dictionaries(
+        {
+            name: VALUES[name] | st.lists(VALUES[name], max_size=2)
+            if name not in ("dataset", "limit")
+            else VALUES[name]
+            for name in names
+        }
+    )
+)
+
+
+@pytest.mark.faults
+@examples(40)
+@given(st.sampled_from([["vae"], ["vqvae"], ["vae", "vqvae"]]), GIVEN)
+def test_any_preset_is_the_runs_that_it_asks_for_or_refused_in_a_line(
+    load: Load, models: list[str], values: dict[str, Any]
+) -> None:
+    text = yaml.safe_dump({"models": models, **values}, allow_unicode=True)
+    study, refused = outcome(lambda: load(text))
+    if refused:
+        assert "mine.yaml" in refused
+        return
+    asked = []
+    for model in models:
+        own = {name: each for name, each in values.items() if name in settings_of(model)}
+        lists = [each if isinstance(each, list) else [each] for each in own.values()]
+        for combined in itertools.product(*lists):
+            given = dict(zip(own, combined, strict=True))
+            asked.append(TrainConfig(model=model, **{k: v for k, v in given.items() if v != "~"}))
+    assert sorted(map(repr, study.configs)) == sorted(map(repr, asked))
+    for config in study.configs:  # a shell passes text to the notebook
+        text_only = {name: str(value) for name, value in study.arguments(config).items()}
+        typed = typed_parameters(study.notebook(config), text_only)
+        typed.pop("results")
+        assert TrainConfig(model=config.model, **typed) == config
+
+
+@pytest.mark.faults
+def test_a_preset_with_braces_in_its_name_is_refused(load: Load, tmp_path: Path) -> None:
+    load(GOOD)
+    (tmp_path / "presets" / "mine.yaml").rename(tmp_path / "presets" / "a{b}.yaml")
+    refusal(lambda: load_study("a{b}", root=tmp_path), "a{b}.yaml", "braces")
+
+
+@pytest.mark.faults
+def test_a_folder_whose_name_is_no_utf8_is_refused_by_a_study(load: Load, tmp_path: Path) -> None:
+    folder = Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9"))
+    folder.mkdir()
+    (tmp_path / "link").symlink_to(folder)
+    message = refusal(lambda: load(GOOD.replace("photos", str(tmp_path / "link"))))
+    assert "UTF-8" in message
+    assert "mine.yaml" in message

@@ -15,6 +15,7 @@ import nbformat
 import pandas as pd
 import pytest
 import yaml
+from albums import fill
 from conftest import SMALL, STUDIED, copy_project
 from pypdf import PdfReader
 
@@ -162,6 +163,42 @@ def test_a_finished_study_is_used_as_it_is_and_trained_again_only_if_asked(study
     for path, before in zip(histories, written, strict=True):
         assert path.stat().st_mtime_ns > before
     assert (study.folder / "report.pdf").exists()
+
+
+def test_a_study_of_odd_names_trains_what_was_asked_for(project: Path) -> None:
+    folder = project.parent / "run #2: @work_*new*_<raw>"
+    fill(folder, 12)
+    fill(project.parent / "run", 12, start=50)  # where a comment would begin
+    preset = {
+        "dataset": str(folder),
+        "limit": 3,
+        "image_size": 64,
+        "epochs": 1,
+        "vae": SMALL["vae"],
+    }
+    preset |= {"batch_size": 2, "vqvae": {**SMALL["vqvae"], "num_embeddings": 4}}
+    (project / "presets" / "2025_11_25.yaml").write_text(json.dumps(preset))
+    notebook = project / "notebooks" / "01_vae_baseline.ipynb"
+    notebook.write_text(notebook.read_text().replace("limit: int = None", "limit: int = 128"))
+    done = run(project, "vqlib", "study", "2025_11_25")
+    assert done.code == 0, done.error
+    study = load_study("2025_11_25", root=project)
+    summary = pd.read_csv(study.summary)
+    assert list(summary.run) == study.run_names
+    assert set(summary.dataset) == {str(folder)}
+    assert set(summary.n_train) == {3}
+    assert folder.name in text_of(study.report)
+
+
+@pytest.mark.faults
+def test_a_notebook_that_sets_a_value_in_a_later_cell_trains_nothing(project: Path) -> None:
+    notebook = project / "notebooks" / "01_vae_baseline.ipynb"
+    notebook.write_text(notebook.read_text().replace("config = T", "limit = 128\\nconfig = T"))
+    name = "vae-photos-b32-e2-s0-limit256"
+    assert make(project, "smoke", f"notebooks/{name}.ipynb").code != 0
+    log = (project / "results" / "smoke" / "logs" / f"{name}.log").read_text()
+    assert "limit 256 there, 128 here" in log
+    assert not (project / "results" / "smoke" / name).exists()
 
 
 def test_a_model_without_a_notebook_is_trained_by_the_command_line(project: Path) -> None:

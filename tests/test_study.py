@@ -1,5 +1,6 @@
 """The command that runs a study: what it does before and after Snakemake, and how it is stopped."""
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -12,9 +13,10 @@ from pathlib import Path
 
 import psutil
 import pytest
-from conftest import STUDIED, refusal
+from albums import fill, write_picture
+from conftest import STUDIED, MakeConfig, refusal
 
-from vqlib import Run, load_run
+from vqlib import Run, fit, load_images, load_run
 from vqlib.paths import ROOT
 from vqlib.study import Study, load_summary, run, run_study, status, write_summary
 from vqlib.system.files import sole_writer
@@ -158,13 +160,11 @@ def test_a_shipped_run_is_copied_whole_or_not_at_all(
 
 
 @pytest.mark.faults
-def test_a_run_that_is_being_trained_is_not_removed(mine: Study) -> None:
+def test_a_run_that_is_being_trained_is_not_moved(mine: Study) -> None:
     folder = mine.run_folders[0]
     with sole_writer(folder):
-        assert str(folder) in refusal(lambda: run._remove_run(folder))
+        assert str(folder) in refusal(lambda: run._set_aside(mine))
     assert run.is_finished(folder)
-    run._remove_run(folder)
-    assert not folder.exists()
 
 
 @pytest.fixture
@@ -175,6 +175,58 @@ def made(mine: Study) -> list[Path]:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("old")
     return paths
+
+
+def test_what_is_trained_again_is_kept(mine: Study, made: list[Path]) -> None:
+    there = [*mine.run_folders, *made]
+    before = {path.name: load_run(path).evaluation for path in mine.run_folders}
+    assert run._prepare(mine, retrain=True) == mine.run_names
+    assert [path for path in there if path.exists()] == []
+    (aside,) = mine.folder.glob("before-*")
+    assert {path.name for path in aside.iterdir()} == {path.name for path in there}
+    assert {name: load_run(aside / name).evaluation for name in before} == before
+    assert not list(aside.glob("*/.*"))
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("trouble", ["data", "running", "folder"])
+def test_nothing_is_moved_before_everything_is_checked(
+    mine: Study, made: list[Path], monkeypatch: pytest.MonkeyPatch, trouble: str
+) -> None:
+    if trouble == "data":
+        monkeypatch.setattr(run, "load_images_of", lambda *_: load_images("nowhere"))
+    if trouble == "folder":
+        monkeypatch.setattr(run.os, "access", lambda *_: False)
+    last = mine.run_folders[-1]
+    with sole_writer(last) if trouble == "running" else contextlib.nullcontext():
+        refusal(lambda: run._prepare(mine, retrain=True))
+    assert all(path.exists() for path in [*made, *mine.run_folders])
+    assert not list(mine.folder.glob("before-*"))
+
+
+@pytest.mark.faults
+def test_a_finished_run_of_another_config_is_told_before_anything_runs(mine: Study) -> None:
+    wanted = dataclasses.replace(mine.configs[0], latent_dim=8)
+    study = dataclasses.replace(mine, configs=[wanted])
+    mine.run_folders[0].rename(study.run_folders[0])
+    message = refusal(lambda: run._prepare(study, retrain=False))
+    assert "latent_dim 16 there, 8 here" in message
+    assert str(study.run_folders[0]) in message
+
+
+@pytest.mark.faults
+def test_a_finished_run_of_other_pictures_is_told_before_anything_runs(
+    small_config: MakeConfig, tmp_path: Path
+) -> None:
+    fill(tmp_path / "pics", 12)
+    given = {"dataset": str(tmp_path / "pics"), "epochs": 1}
+    configs = [small_config("vae", **given, seed=seed) for seed in (0, 1)]
+    study = Study("mine", configs, root=tmp_path)
+    fit(configs[0], results=study.folder)
+    write_picture(tmp_path / "pics" / "005.png", seed=99)
+    message = refusal(lambda: run._prepare(study, retrain=False))
+    assert configs[0].run_name in message
+    assert "other images" in message
 
 
 def test_results_that_fit_their_runs_are_kept(mine: Study, made: list[Path]) -> None:

@@ -1,5 +1,6 @@
 """Training: it learns, it can be repeated, and it can be interrupted anywhere."""
 
+import json
 import math
 import shutil
 from collections.abc import Callable
@@ -290,6 +291,18 @@ def test_an_interrupted_run_goes_on_as_if_it_had_not_been(
 
 
 @pytest.mark.faults
+def test_an_interrupted_training_says_how_to_go_on(
+    small_config: MakeConfig, few_photos: Images, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = small_config("vae")
+    for step, facts in ((2, ("epoch 0 of 3", "start again")), (6, ("epoch 1 of 3", "resume"))):
+        with monkeypatch.context() as patched:
+            interrupt_at(patched, "vae", step)
+            with pytest.raises(KeyboardInterrupt) as stopped:
+                fit(config, few_photos, tmp_path)
+        assert all(fact in str(stopped.value) for fact in facts)
+
+
 def test_interrupted_before_its_evaluation_a_run_trains_no_step_again(
     few_photos: Images,
     small_config: MakeConfig,
@@ -449,6 +462,16 @@ def test_images_of_another_limit_than_the_config_s_are_refused(
     limited = Images("photos", few_photos.train[:32], few_photos.test[:32], limit=32)
     refusal(lambda: fit(config, limited, tmp_path), "limit 32", "limit 64")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.faults
+def test_a_process_of_a_study_trains_no_other_run_than_it_was_asked_for(
+    small_config: MakeConfig, few_photos: Images, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config, asked = small_config("vae", limit=128), small_config("vae")
+    monkeypatch.setenv("VQLIB_ASKED", json.dumps(asked.to_dict()))
+    refusal(lambda: fit(config, results=tmp_path), "limit None there, 128 here")
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.faults

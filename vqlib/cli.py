@@ -1,7 +1,6 @@
 """The command line: train, evaluate, encode, decode, prior, sample, study and more."""
 
 import argparse
-import json
 import os
 import signal
 import sys
@@ -10,11 +9,15 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, NoReturn
 
-import vqlib.bench
 import vqlib.generation
+import vqlib.rates
+import vqlib.study
+from vqlib.bench.measured import help_text
 from vqlib.config import TrainConfig, settings_of
 from vqlib.errors import UserError
-from vqlib.paths import RUNS
+from vqlib.paths import RUNS, expanded
+from vqlib.system.files import as_json
+from vqlib.system.surroundings import have_a_home, name_the_user, print_anything
 
 RESUME = "run the same command again to resume"
 NOTHING = "nothing was written"
@@ -23,6 +26,9 @@ NOTHING = "nothing was written"
 def main(arguments: list[str] | None = None) -> None:
     """Run a command; a `UserError` ends as one line on standard error and exit code 1."""
     arguments = sys.argv[1:] if arguments is None else arguments
+    print_anything()
+    name_the_user()
+    have_a_home()
     options = _parser(arguments).parse_args(arguments)
     _end_like_ctrl_c("SIGTERM", "SIGHUP")
     try:
@@ -81,6 +87,7 @@ def _parser(arguments: list[str]) -> argparse.ArgumentParser:
         prog="vqlib",
         description="VAE and VQ-VAE on small images. `vqlib COMMAND --help` explains a command.",
     )
+    parser.add_argument("--version", action="version", version=f"vqlib {vqlib.__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     for name, command in COMMANDS.items():
         own = commands.add_parser(
@@ -147,7 +154,7 @@ def _train(options: argparse.Namespace) -> None:
             skip_unreadable=options.skip_unreadable or None,
         )
         if processes.is_first():
-            print(json.dumps(run.evaluation, indent=2))
+            print(as_json(run.evaluation))
             print(f"run folder: {run.folder}")
 
 
@@ -164,54 +171,15 @@ def _evaluate_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "run_folder", metavar="run", help="such as results/paper/vae-cifar10-b16-e40-s0"
     )
+    parser.add_argument(
+        "--write", action="store_true", help="store the results in the run's folder"
+    )
 
 
 def _evaluate(options: argparse.Namespace) -> None:
     from vqlib.runs import evaluate_run
 
-    print(json.dumps(evaluate_run(options.run_folder), indent=2))
-
-
-def _encode_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "run_folder", metavar="run", help="such as results/paper/vqvae-cifar10-b128-e40-s0"
-    )
-    parser.add_argument(
-        "pictures",
-        nargs="*",
-        type=Path,
-        help="picture files, and folders of them; without any, the test images of the run",
-    )
-    parser.add_argument(
-        "--prior", metavar="RUN", help="a prior to code with, for fewer bits in more time"
-    )
-    parser.add_argument(
-        "-o", "--output", required=True, type=Path, metavar="FILE", help="the file to write"
-    )
-
-
-def _encode(options: argparse.Namespace) -> None:
-    from vqlib.rates import encode_pictures
-
-    figures = encode_pictures(options.run_folder, options.pictures, options.output, options.prior)
-    print(json.dumps(figures, indent=2))
-    print(f"written: {options.output}")
-
-
-def _decode_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("run_folder", metavar="run", help="the run that encoded the file")
-    parser.add_argument("file", type=Path, help="a file that `vqlib encode` wrote")
-    parser.add_argument("--prior", metavar="RUN", help="the prior that it was encoded with, if any")
-    parser.add_argument(
-        "-o", "--output", required=True, type=Path, metavar="FOLDER", help="a new or empty folder"
-    )
-
-
-def _decode(options: argparse.Namespace) -> None:
-    from vqlib.rates import decode_pictures
-
-    count = decode_pictures(options.run_folder, options.file, options.output, options.prior)
-    print(f"written: {count:,} PNG files in {options.output}")
+    print(as_json(evaluate_run(options.run_folder, options.write)))
 
 
 def _bench_arguments(parser: argparse.ArgumentParser) -> None:
@@ -228,25 +196,6 @@ def _bench(options: argparse.Namespace) -> None:
     run(QUICK if options.quick else FULL)
 
 
-def _study_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("preset", help="quick, paper or smoke: the name of a file in presets/")
-    parser.add_argument("--keep-going", action="store_true", help="go on if a notebook fails")
-    parser.add_argument("--retrain", action="store_true", help="delete the preset's runs first")
-    parser.add_argument("--executor", default="local", help="local or slurm", metavar="…")
-
-
-def _study(options: argparse.Namespace) -> None:
-    from vqlib.study import run_study
-
-    run_study(options.preset, options.keep_going, options.retrain, options.executor)
-
-
-def _status(options: argparse.Namespace) -> None:
-    from vqlib.study.status import print_status
-
-    print_status()
-
-
 def _explorer_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "run_folders",
@@ -255,7 +204,7 @@ def _explorer_arguments(parser: argparse.ArgumentParser) -> None:
         help="such as results/paper/vae-cifar10-b256-e40-s0; a VAE and a VQ-VAE make a good pair",
     )
     parser.add_argument(
-        "-o", "--output", required=True, type=Path, metavar="FILE", help="such as explorer.html"
+        "-o", "--output", required=True, type=expanded, metavar="FILE", help="such as explorer.html"
     )
 
 
@@ -268,31 +217,9 @@ def _explorer(options: argparse.Namespace) -> None:
     print(f"written: {options.output} ({size:.1f} MB); open it in any browser")
 
 
-def _notebook_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("source", type=Path, help="the notebook (not changed)")
-    parser.add_argument("output", type=Path, help="the executed notebook")
-    parser.add_argument(
-        "--timeout", type=int, metavar="SECONDS", help="how long a cell may run (default: forever)"
-    )
-    parser.add_argument(
-        "-p",
-        nargs=2,
-        action="append",
-        default=[],
-        metavar=("NAME", "VALUE"),
-        help="a parameter of the notebook; may be repeated",
-    )
-
-
-def _notebook(options: argparse.Namespace) -> None:
-    from vqlib.study.notebook import run_notebook
-
-    run_notebook(options.source, options.output, dict(options.p), options.timeout)
-
-
 def _pdf_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("notebook", type=Path, help="the notebook, with its outputs")
-    parser.add_argument("output", type=Path, help="the PDF")
+    parser.add_argument("notebook", type=expanded, help="the notebook, with its outputs")
+    parser.add_argument("output", type=expanded, help="the PDF")
     parser.add_argument(
         "--strict", action="store_true", help="fail if a cell has not run or anything is missing"
     )
@@ -315,7 +242,8 @@ COMMANDS = {
     ),
     "evaluate": Command(
         "evaluate a finished run again, from its weights",
-        "Compute a finished run's test results from its weights, and print them.",
+        "Compute a finished run's test results from its weights, and print them. With --write, a\n"
+        "run of an older version gets the metrics that this version has.",
         _evaluate_arguments,
         _evaluate,
     ),
@@ -327,16 +255,24 @@ COMMANDS = {
         "of a perfect coder with the same probabilities, `entropy_bits` by the frequencies of\n"
         "these very codes, `raw_bits` of codes of equal length. Names and header count in\n"
         "`file_bytes` only. The PSNR is that of the decoded images, in dB.",
-        _encode_arguments,
-        _encode,
+        lambda parser: vqlib.rates.encode_arguments(parser),
+        lambda options: vqlib.rates.run_encode(options),
         interrupted=NOTHING,
     ),
     "decode": Command(
         "turn a file of codes back into pictures",
         "Turn a file that `vqlib encode` wrote back into PNG files. Each has the name of its\n"
         "original; test images of a run are numbered.",
-        _decode_arguments,
-        _decode,
+        lambda parser: vqlib.rates.decode_arguments(parser),
+        lambda options: vqlib.rates.run_decode(options),
+        interrupted=NOTHING,
+    ),
+    "reconstruct": Command(
+        "write pictures as a model reconstructs them",
+        "Write a trained model's reconstructions of pictures as PNG files, and print how good\n"
+        "they are. Each has the name of its original; test images of a run are numbered.",
+        lambda parser: vqlib.rates.reconstruct_arguments(parser),
+        lambda options: vqlib.rates.run_reconstruct(options),
         interrupted=NOTHING,
     ),
     "prior": Command(
@@ -356,7 +292,7 @@ COMMANDS = {
     ),
     "bench": Command(
         "measure speed and memory on this machine",
-        vqlib.bench.__doc__ or "",
+        help_text(),
         _bench_arguments,
         _bench,
         interrupted=NOTHING,
@@ -365,14 +301,20 @@ COMMANDS = {
         "run a preset: train its models, draw the figures, write the report",
         "Train what a preset asks for, draw the figures and write the report. Finished runs are\n"
         "used as they are.",
-        _study_arguments,
-        _study,
+        lambda parser: vqlib.study.study_arguments(parser),
+        lambda options: vqlib.study.run_a_study(options),
     ),
     "status": Command(
         "list the runs under way and how far they are",
         "Print epoch, losses and time left of each run under way in results/.",
         lambda parser: None,
-        _status,
+        lambda options: vqlib.study.run_status(options),
+    ),
+    "runs": Command(
+        "list finished runs with their figures",
+        "Print the test results of finished runs, and the bits that each spends on an image.",
+        lambda parser: vqlib.study.runs_arguments(parser),
+        lambda options: vqlib.study.run_runs(options),
     ),
     "explorer": Command(
         "make a page in which trained models run in a browser",
@@ -385,8 +327,8 @@ COMMANDS = {
     "notebook": Command(
         "run a notebook; unknown parameters are errors",
         "Run a notebook as papermill does, but check its parameters first.",
-        _notebook_arguments,
-        _notebook,
+        lambda parser: vqlib.study.notebook_arguments(parser),
+        lambda options: vqlib.study.run_a_notebook(options),
     ),
     "pdf": Command(
         "turn an executed notebook into a PDF",

@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import math
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields
@@ -258,7 +259,7 @@ def dataset_slug(dataset: str) -> str:
     if is_torchvision(dataset):
         return dataset.lower()
     path = Path(dataset)
-    digest = hashlib.sha256(str(path).encode()).hexdigest()[:6]
+    digest = hashlib.sha256(os.fsencode(path)).hexdigest()[:6]
     return re.sub(r"[^A-Za-z0-9]+", "_", path.name).strip("_").lower() + "_" + digest
 
 

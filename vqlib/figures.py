@@ -24,6 +24,7 @@ from vqlib.errors import UserError
 from vqlib.evaluation import METRICS
 from vqlib.images import SIZE
 from vqlib.models import MODELS, kl_to_prior
+from vqlib.paths import expanded
 from vqlib.system.files import make_folder, write_atomically
 
 STYLES = (  # one for each model, in the order of MODELS; Okabe & Ito's palette
@@ -39,7 +40,12 @@ FORMATS = {  # where the alt text stands, and what would hold a date
     "pdf": ("Subject", "CreationDate"),
     "svg": ("Description", "Date"),
 }
-STYLE: dict[Any, Any] = {  # matplotlib names its keys in a type of its own
+DEFAULTS: dict[Any, Any] = {  # whatever the user's matplotlibrc says
+    name: value
+    for name, value in mpl.rcParamsDefault.items()
+    if "." in name  # the others are about windows
+}
+STYLE = DEFAULTS | {
     "font.size": 9,
     "axes.spines.top": False,
     "axes.spines.right": False,
@@ -411,13 +417,14 @@ def save_figure(figure: Picture, folder: str | Path, name: str) -> None:
     """
     if not folder:
         return
-    make_folder(Path(folder))
-    with mpl.rc_context({"svg.hashsalt": name}):  # the same figure makes the same file
+    folder = expanded(folder)
+    make_folder(folder)
+    with mpl.rc_context(DEFAULTS | {"svg.hashsalt": name}):  # the same figure makes the same file
         for suffix, (described, dated) in FORMATS.items():
             metadata = {described: figure.alt} | ({dated: None} if dated else {})
             content = BytesIO()
             figure.savefig(content, format=suffix, metadata=metadata)
-            write_atomically(Path(folder) / f"{name}.{suffix}", content.getvalue())
+            write_atomically(folder / f"{name}.{suffix}", content.getvalue())
 
 
 def alt_text(path: Path) -> str:

@@ -17,7 +17,7 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from vqlib.errors import UserError
+from vqlib.errors import InterruptError, UserError
 from vqlib.runs import collapse_warning, write_history
 from vqlib.system import processes
 from vqlib.system.checkpoint import (
@@ -31,6 +31,7 @@ from vqlib.system.checkpoint import (
 from vqlib.system.machine import choose_precision, device_name, environment
 from vqlib.system.processes import on_first
 from vqlib.system.progress import Progress
+from vqlib.system.surroundings import name_the_user
 
 
 class Trainable(Protocol):
@@ -70,6 +71,7 @@ class Trainer:
         optimizer: Callable[..., torch.optim.Optimizer] = torch.optim.Adam,
         schedule: Callable[[float], float] | None = None,
     ):
+        name_the_user()
         self.config = config
         self.folder = folder
         self.device = device
@@ -94,9 +96,16 @@ class Trainer:
 
     def train(self) -> None:
         """Train the epochs that are left."""
-        with self._progress() as progress:
-            while len(self.history) < self.config.epochs:
-                self.advance(progress)
+        try:
+            with self._progress() as progress:
+                while len(self.history) < self.config.epochs:
+                    self.advance(progress)
+        except KeyboardInterrupt:
+            done, epochs = len(self.history), self.config.epochs
+            raise InterruptError(
+                f"{self.config.run_name} was interrupted after epoch {done} of {epochs}: run the "
+                f"same again to {'resume' if done else 'start again'}"
+            ) from None
 
     def advance(self, progress: Progress | None) -> None:
         """Train one more epoch and test; the run can be resumed from there.

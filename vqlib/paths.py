@@ -1,17 +1,49 @@
-"""Where things are: the project's root, new runs, and the runs shipped with the project."""
+"""Where things are: the project, the user's own folder, new runs, and the runs that are shipped."""
 
 import os
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
-RUNS = ROOT / "results" / "runs"
+from vqlib.errors import UserError
+
+
+def expanded(path: object) -> Path:
+    """Return a path with `~` replaced by the user's home; what is no path is a `UserError`."""
+    if not isinstance(path, str | os.PathLike):
+        raise UserError(f"{path!r} is no path: quote it, and with papermill use -r in place of -p")
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        raise UserError(f"{path} cannot be found: there is no such home folder") from None
+
+
+def is_project(folder: Path) -> bool:
+    """Return whether a folder has the project's presets and the rules to run them."""
+    return (folder / "Snakefile").is_file() and (folder / "presets").is_dir()
+
+
+def _home() -> Path:
+    """Return $VQLIB_HOME, else the checkout that this is part of, else the working folder."""
+    if given := os.environ.get("VQLIB_HOME"):
+        return expanded(given).absolute()
+    return LIBRARY if is_project(LIBRARY) else Path.cwd()
+
+
+LIBRARY = Path(__file__).resolve().parent.parent  # the checkout, or where pip installs packages
+HOME = _home()  # results and data of the user go there
+ROOT = HOME if is_project(HOME) else LIBRARY
+RUNS = HOME / "results" / "runs"
 SHIPPED = ROOT / "results" / "paper"
 
 
+def place(path: object) -> Path:
+    """Return where a path leads that is relative to the user's own folder, if it is relative."""
+    return HOME / expanded(path)
+
+
 def shown(path: Path) -> str:
-    """Return a path as messages name it: relative to the project's root if it is inside."""
+    """Return a path as messages name it: relative to the user's own folder if it is inside."""
     path = Path(path).resolve()
-    return str(path.relative_to(ROOT)) if path.is_relative_to(ROOT) else str(path)
+    return str(path.relative_to(HOME)) if path.is_relative_to(HOME) else str(path)
 
 
 def cache_folder() -> Path | None:

@@ -31,9 +31,16 @@ from vqlib.errors import UserError
 from vqlib.evaluation import evaluate
 from vqlib.images import Images, load_images
 from vqlib.models import ImageModel, build_model, without_weights
+from vqlib.paths import expanded
 from vqlib.quantizer import COLLAPSED
 from vqlib.system.checkpoint import FORMAT, check_format, check_weights
-from vqlib.system.files import read_bytes, read_json, write_atomically, write_json
+from vqlib.system.files import (
+    read_bytes,
+    read_json,
+    sole_writer,
+    write_atomically,
+    write_json,
+)
 
 WEIGHTS = "weights.safetensors"
 FINISHED = ("config.json", "environment.json", "history.csv", "evaluation.json")
@@ -191,14 +198,14 @@ def load_run(path: str | Path) -> Run:
     Raises:
         UserError: if the folder does not hold a finished run.
     """
-    if is_prior(Path(path)):
+    if is_prior(expanded(path)):
         raise UserError(f"{path} is a prior over codes: give the run of a model of images")
     return open_run(path, Run, TrainConfig)
 
 
 def open_run(path: str | Path, kind: type[R], config: type[Config]) -> R:
     """Return the finished run in a folder as a run of a kind, which has a kind of config."""
-    folder = Path(path)
+    folder = expanded(path)
     missing = [name for name in FINISHED if not (folder / name).is_file()]
     if missing:
         raise UserError(f"{folder} is not a finished run: {', '.join(missing)} missing")
@@ -209,7 +216,7 @@ def open_run(path: str | Path, kind: type[R], config: type[Config]) -> R:
 
 def find_runs(folder: str | Path) -> list[Run]:
     """Return the finished runs in a folder of run folders, by model, batch size, then seed."""
-    finished = [path for path in sorted(Path(folder).glob("*")) if is_finished(path)]
+    finished = [path for path in sorted(expanded(folder).glob("*")) if is_finished(path)]
     runs = [load_run(path) for path in finished if not is_prior(path)]
     return sorted(runs, key=lambda r: (r.config.model, r.config.batch_size, r.config.seed))
 
@@ -354,11 +361,21 @@ def checksum(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def evaluate_run(path: str | Path) -> dict[str, Any]:
-    """Evaluate a run's stored weights again, on the test images of its data set."""
+def evaluate_run(path: str | Path, write: bool = False) -> dict[str, Any]:
+    """Evaluate a run's stored weights again, on the test images of its data set.
+
+    Args:
+        path: the run's folder.
+        write: store the figures there, for a run that was made before there were all metrics.
+    """
     run = load_run(path)
     model = run.model  # a damaged run is told before its images are loaded
-    return evaluate(model, load_run_images(run), run.data_variance)
+    figures = evaluate(model, load_run_images(run), run.data_variance)
+    if write:
+        with sole_writer(run.folder):
+            write_json(run.folder / "evaluation.json", figures)
+            write_environment(run.folder, run.environment)
+    return figures
 
 
 def load_run_images(run: Run) -> Tensor:

@@ -3,6 +3,8 @@
 If torchrun started several processes, `fit` runs in each of them; see `vqlib.loop`.
 """
 
+import json
+import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -15,7 +17,7 @@ from vqlib.evaluation import evaluate
 from vqlib.images import Images, scale
 from vqlib.loop import Trainer, seeded
 from vqlib.models import build_model
-from vqlib.paths import RUNS, SHIPPED, shown
+from vqlib.paths import RUNS, SHIPPED, expanded, shown
 from vqlib.runs import (
     Run,
     check_same_images,
@@ -62,8 +64,9 @@ def fit(
             loss is no longer finite.
     """
     torch_device = choose_device(device)
-    folder = Path(results) / config.run_name
+    folder = expanded(results) / config.run_name
     _check_request(config, images)
+    _check_asked(config)
     run = _find_finished(config, folder, images, retrain, skip_unreadable)
     if run is not None:
         return run
@@ -128,6 +131,18 @@ def _check_request(config: TrainConfig, images: Images | None) -> None:
                 f"the images are {what}{given!r}, but the config asks for {what}{wanted!r}: "
                 "use the same for both"
             )
+
+
+def _check_asked(config: TrainConfig) -> None:
+    """Refuse another run than the one that a study wants of this process, if a study runs it.
+
+    A notebook may have been saved with other values, or set them in a later cell.
+    """
+    asked = os.environ.get("VQLIB_ASKED")
+    if asked:
+        wanted = TrainConfig.from_dict(json.loads(asked)).to_dict()
+        if differing := difference(wanted, config.to_dict()):
+            raise UserError(f"not trained: this is not the run that the study wants: {differing}")
 
 
 @on_first

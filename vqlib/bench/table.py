@@ -7,10 +7,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from vqlib.paths import ROOT
+from vqlib.paths import HOME
 from vqlib.system.files import read_json, write_atomically, write_json
 
-RESULTS = ROOT / "benchmarks" / "results"
+RESULTS = HOME / "benchmarks" / "results"
 PUBLISHED = "amd-epyc-2-cores-no-gpu"  # the machine whose tables README and docs/speed.md show
 RATE = "img/s"
 PLAIN = "plain loop, float32"

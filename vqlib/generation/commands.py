@@ -1,7 +1,6 @@
 """The commands `vqlib prior` and `vqlib sample`."""
 
 import argparse
-import json
 import re
 from dataclasses import fields
 from pathlib import Path
@@ -13,9 +12,10 @@ from vqlib.errors import UserError
 from vqlib.generation.config import PRIORS, PriorConfig, settings_of_prior
 from vqlib.generation.runs import Prior, load_prior
 from vqlib.generation.training import PRIORS_FOLDER, fit_prior
+from vqlib.paths import expanded
 from vqlib.runs import write_png
 from vqlib.system import processes
-from vqlib.system.files import make_folder
+from vqlib.system.files import as_json, make_folder
 
 OF_RUN = ("vqvae", "weights")  # settings that the run gives
 COLUMNS = 8  # of the sheet
@@ -68,7 +68,7 @@ def run_prior(options: argparse.Namespace) -> None:
             **given,
         )
         if processes.is_first():
-            print(json.dumps(prior.evaluation, indent=2))
+            print(as_json(prior.evaluation))
             print(f"run folder: {prior.folder}")
 
 
@@ -93,7 +93,12 @@ def sample_arguments(parser: argparse.ArgumentParser) -> None:
         "--vqvae", metavar="…", help="run of the prior's VQ-VAE, if it has moved since the training"
     )
     parser.add_argument(
-        "-o", "--output", required=True, type=Path, metavar="FOLDER", help="a new or empty folder"
+        "-o",
+        "--output",
+        required=True,
+        type=expanded,
+        metavar="FOLDER",
+        help="a new or empty folder",
     )
 
 

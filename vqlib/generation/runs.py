@@ -15,7 +15,7 @@ from vqlib.generation.prior import CodePrior
 from vqlib.generation.sampling import sample_codes
 from vqlib.images import check_images
 from vqlib.models import BATCH, MODELS
-from vqlib.paths import ROOT, RUNS, SHIPPED
+from vqlib.paths import HOME, RUNS, SHIPPED, expanded
 from vqlib.runs import WEIGHTS, Run, StoredRun, is_finished, is_prior, load_run, open_run
 
 Labels = str | int | Sequence[str | int] | Tensor | None  # of one image, or of each
@@ -50,7 +50,7 @@ class Prior(StoredRun):
         """The run whose codes these are; another one, or other weights, is a `UserError`."""
         name = self.config.vqvae
         places = [self.folder.parent / name, RUNS / name, SHIPPED / name]
-        places.insert(0, self.vqvae_folder or ROOT / self.environment["vqvae_folder"])
+        places.insert(0, self.vqvae_folder or HOME / self.environment["vqvae_folder"])
         for place in places[:1] if self.vqvae_folder else places:
             if is_finished(place):
                 run = load_run(place)
@@ -137,7 +137,7 @@ def load_prior(path: str | Path, vqvae: str | Path | None = None) -> Prior:
     Raises:
         UserError: if the folder does not hold a finished prior.
     """
-    folder = Path(path)
+    folder = expanded(path)
     if is_finished(folder) and not is_prior(folder):
         title = MODELS[load_run(folder).config.model].title
         raise UserError(
@@ -145,7 +145,7 @@ def load_prior(path: str | Path, vqvae: str | Path | None = None) -> Prior:
             "`vqlib prior`"
         )
     prior = open_run(folder, Prior, PriorConfig)
-    return Prior(prior.folder, prior.config, Path(vqvae)) if vqvae else prior
+    return Prior(prior.folder, prior.config, expanded(vqvae)) if vqvae else prior
 
 
 def check_same_vqvae(folder: Path, config: PriorConfig, run: Run) -> None:

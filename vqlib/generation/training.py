@@ -15,7 +15,7 @@ from vqlib.generation.prior import CodePrior
 from vqlib.generation.runs import Prior, load_prior
 from vqlib.images import Images
 from vqlib.loop import Trainer, seeded
-from vqlib.paths import ROOT, shown
+from vqlib.paths import HOME, ROOT, expanded, shown
 from vqlib.rates.pictures import model_with_codes
 from vqlib.runs import WEIGHTS, Run, load_run, store, stored_weights
 from vqlib.system import processes
@@ -23,7 +23,7 @@ from vqlib.system.machine import choose_device
 from vqlib.system.processes import on_first
 from vqlib.training import is_done, train_in
 
-PRIORS_FOLDER = ROOT / "results" / "priors"
+PRIORS_FOLDER = HOME / "results" / "priors"
 SHIPPED_PRIORS = ROOT / "results" / "generation"
 WARM_UP = 0.02  # share of the training in which the learning rate rises
 
@@ -69,7 +69,7 @@ def fit_prior(
     """
     run = run if isinstance(run, Run) else load_run(run)
     config = prior_config(run, **settings)
-    folder = Path(results) / config.run_name
+    folder = expanded(results) / config.run_name
     torch_device = choose_device(device)
     if config.batch_size < processes.count():
         raise UserError(f"batch_size {config.batch_size} is too small: start fewer processes")

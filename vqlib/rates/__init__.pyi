@@ -5,6 +5,12 @@ from .coding import entropy_bits as entropy_bits
 from .coding import ideal_bits as ideal_bits
 from .coding import pack as pack
 from .coding import unpack as unpack
+from .commands import decode_arguments as decode_arguments
+from .commands import encode_arguments as encode_arguments
+from .commands import reconstruct_arguments as reconstruct_arguments
+from .commands import run_decode as run_decode
+from .commands import run_encode as run_encode
+from .commands import run_reconstruct as run_reconstruct
 from .curves import rate_distortion as rate_distortion
 from .equal import at_rate as at_rate
 from .equal import equal_rate as equal_rate
@@ -22,6 +28,7 @@ from .pictures import encode_pictures as encode_pictures
 from .points import rate_points as rate_points
 from .points import run_points as run_points
 from .published import published_points as published_points
+from .reconstruct import reconstruct_pictures as reconstruct_pictures
 from .references import References as References
 from .references import all_points as all_points
 from .references import load_references as load_references

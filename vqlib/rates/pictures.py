@@ -1,16 +1,13 @@
 """Pictures to a file of codes and back: what `vqlib encode` and `vqlib decode` do."""
 
 import math
-import os
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, cast
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
 from vqlib.errors import UserError
@@ -18,11 +15,9 @@ from vqlib.images import check_images, scale
 from vqlib.models import BATCH, ImageModel
 from vqlib.rates.coding import Coder, FrequencyCoder, entropy_bits
 from vqlib.rates.container import CodedImages, dump, parse
+from vqlib.rates.files import check_empty, read_pictures, write_pictures
 from vqlib.runs import WEIGHTS, Run, load_run, load_run_images
 from vqlib.system.files import make_folder, read_bytes, write_atomically
-from vqlib.system.listing import list_pictures
-from vqlib.system.pictures import SUFFIXES, Decoded, quiet, tell_kinds, tell_sizes
-from vqlib.system.pictures import decode as decode_picture
 
 
 @torch.no_grad()
@@ -165,7 +160,7 @@ def encode_pictures(
     coder = _coder(run, prior)  # a run that cannot encode is told before pictures are read
     make_folder(file.parent)
     if pictures:
-        images, names = _read(pictures, file, run.config.image_size)
+        images, names = read_pictures(pictures, run.config.image_size, file)
     else:
         images, names = load_run_images(run), []
     content = encode(run, images, names, coder)
@@ -190,19 +185,9 @@ def decode_pictures(
     """
     run, content = load_run(run_folder), read_bytes(file)
     coder = _coder(run, prior)
-    make_folder(folder)
-    if any(path.name[0] != "." for path in folder.iterdir()):
-        raise UserError(f"{folder} is not empty: give a new folder")
-    images = decode(run, content, str(file), coder).permute(0, 2, 3, 1).numpy()  # (N, 32, 32, 3)
-    names = parse(content, str(file)).names or [f"{number:05}" for number in range(len(images))]
-    try:
-        with TemporaryDirectory(prefix=".", suffix=".tmp", dir=folder) as aside:
-            for pixels, name in zip(images, names, strict=True):
-                Image.fromarray(pixels).save(_place(Path(aside), name, file))
-            for path in Path(aside).iterdir():
-                os.replace(path, folder / path.name)
-    except OSError as error:
-        raise UserError(f"{folder} cannot be written: {error.strerror}") from None
+    check_empty(folder)
+    images = decode(run, content, str(file), coder)
+    write_pictures(folder, images, parse(content, str(file)).names, str(file))
     return len(images)
 
 
@@ -237,65 +222,3 @@ def image_codes(model: ImageModel, images: Tensor) -> np.ndarray:
 
 def _crc32(codes: np.ndarray) -> int:
     return zlib.crc32(codes.astype("<i4").tobytes())
-
-
-def _read(pictures: Sequence[Path], file: Path, side: int) -> tuple[Tensor, list[str]]:
-    """Return the images of files and folders, and a name for each; say what was converted."""
-    paths, names = [], []
-    for given in pictures:
-        found = _find(given) if given.is_dir() else [given]
-        above = given if given.is_dir() else given.parent
-        paths += found
-        names += [path.relative_to(above).with_suffix("").as_posix() for path in found]
-    if file.resolve() in (path.resolve() for path in paths):
-        raise UserError(f"{file} would overwrite a picture: choose another output")
-    with quiet():
-        decoded = [_decoded(path, side) for path in paths]
-    sizes = np.array([each.size for each in decoded])
-    kinds = np.array([each.kinds for each in decoded])
-    print(" ".join([tell_sizes(sizes, side), *tell_kinds(kinds)]))
-    images = torch.from_numpy(np.stack([each.pixels for each in decoded])).permute(0, 3, 1, 2)
-    return images, _told_apart(names)
-
-
-def _find(folder: Path) -> list[Path]:
-    """Return the paths of a folder's pictures, in order; links and hidden files are left out."""
-    listing = list_pictures(folder)
-    if listing.problems:
-        path, problem = next(iter(listing.problems.items()))
-        raise UserError(f"{folder / path} cannot be read: {problem}")
-    if not listing.entries:
-        raise UserError(f"{folder} holds no pictures ({', '.join(sorted(SUFFIXES))})")
-    return [folder.joinpath(*entry.parts) for entry in listing.entries]
-
-
-def _decoded(path: Path, side: int) -> Decoded:
-    try:
-        return decode_picture(path.read_bytes(), side)
-    except OSError as error:
-        raise UserError(f"{path} cannot be read: {error.strerror}") from None
-    except UserError as error:
-        raise UserError(f"{path} cannot be read as a picture: {error}") from None
-
-
-def _told_apart(names: Sequence[str]) -> list[str]:
-    """Return names of which no two are equal on any disk: tom, Tom becomes tom, Tom-2."""
-    taken: set[str] = set()
-    apart = []
-    for name in names:
-        other, number = name, 1
-        while other.casefold() in taken:
-            number += 1
-            other = f"{name}-{number}"
-        taken.add(other.casefold())
-        apart.append(other)
-    return apart
-
-
-def _place(folder: Path, name: str, file: Path) -> Path:
-    """Return the path of an image's PNG file, and make its folder; it is always inside `folder`."""
-    path = folder / f"{name}.png"
-    if not path.is_relative_to(folder) or ".." in path.relative_to(folder).parts:
-        raise UserError(f"{file} names a picture outside of its folder, {name}: do not trust it")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    return path

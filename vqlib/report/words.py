@@ -8,6 +8,7 @@ import pandas as pd
 from IPython.display import Markdown
 
 from vqlib.figures import alt_text
+from vqlib.system.folders import printable
 
 NOT_BORNE_OUT = "Not borne out by these runs:"
 
@@ -79,4 +80,4 @@ def listed(values: list[object]) -> str:
 def data_title(dataset: str) -> str:
     """Return a data set's name for titles and captions; a folder is shown as code."""
     titles = {"cifar10": "CIFAR-10", "photos": "photographs from scikit-image"}
-    return titles.get(dataset, f"`{Path(dataset).name}`")
+    return titles.get(dataset, f"`{printable(Path(dataset).name)}`")

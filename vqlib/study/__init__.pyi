@@ -1,6 +1,14 @@
+from .commands import notebook_arguments as notebook_arguments
+from .commands import run_a_notebook as run_a_notebook
+from .commands import run_a_study as run_a_study
+from .commands import run_runs as run_runs
+from .commands import run_status as run_status
+from .commands import runs_arguments as runs_arguments
+from .commands import study_arguments as study_arguments
 from .presets import Study as Study
 from .presets import load_study as load_study
 from .run import run_study as run_study
+from .status import list_runs as list_runs
 from .summary import SUMMARY_COLUMNS as SUMMARY_COLUMNS
 from .summary import load_runs as load_runs
 from .summary import load_summary as load_summary

@@ -91,7 +91,7 @@ class Slurm:
         queue = subprocess.run(
             ["squeue", "--me", "--noheader", "--format", "%i %j"],
             capture_output=True,
-            text=True,
+            encoding="utf-8",
             check=False,
         )
         jobs = [line.split() for line in queue.stdout.splitlines()]

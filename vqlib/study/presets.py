@@ -3,7 +3,7 @@
 from collections import Counter
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import yaml
 
@@ -14,7 +14,7 @@ from vqlib.models import without_weights
 from vqlib.paths import ROOT
 from vqlib.runs import has_weights, is_finished
 from vqlib.study.cluster import Job
-from vqlib.study.notebook import keywords, parameter_names, typed_parameters
+from vqlib.study.parameters import keywords, parameters_of, typed_parameters
 from vqlib.study.sweep import configs_of
 
 FULL = "paper"  # the study whose results, figures and report are the project's own
@@ -131,7 +131,7 @@ class Study:
         No value is left to a default: a notebook may have been saved with another one.
         """
         notebook, values = self.notebook(config), config.to_dict()
-        names = parameter_names(notebook) if notebook else settings_of(config.model)
+        names = parameters_of(notebook) if notebook else settings_of(config.model)
         given = {name: values[name] for name in names if name in values}
         return given | {"results": str(self.folder)}
 
@@ -148,10 +148,17 @@ def load_study(preset: str, dataset: str | None = None, root: Path = ROOT) -> St
         UserError: if the preset or a parameter is unknown, a value makes no sense, or the notebook
             of a model cannot train what the preset asks for.
     """
+    if not (root / "presets").is_dir():
+        raise UserError(
+            f"a study needs the project's presets, notebooks and rules, and {root} has none: run "
+            "it in a checkout of the project, or set VQLIB_HOME to one"
+        )
     known = {p.stem: p for p in sorted((root / "presets").glob("*.yaml")) if p.is_file()}
     if preset not in known:
         raise UserError(f"unknown preset {preset!r}: choose one of {', '.join(known)}")
     path = known[preset]
+    if set("{}") & set(preset):
+        raise UserError(f"{path} has a name with braces, which Snakemake takes for wildcards")
     values = _read(path)
     if dataset:
         values["dataset"] = dataset
@@ -160,6 +167,8 @@ def load_study(preset: str, dataset: str | None = None, root: Path = ROOT) -> St
         configs = configs_of(values)
         found = {name: resolve_dataset(name) for name in {each.dataset for each in configs}}
         configs = [replace(each, dataset=found[each.dataset]) for each in configs]
+        for config in configs:
+            _check_encoding(config.dataset)
         study = Study(preset, configs, job, root)
         for name, count in Counter(study.run_names).items():
             if count > 1:
@@ -171,10 +180,31 @@ def load_study(preset: str, dataset: str | None = None, root: Path = ROOT) -> St
     return study
 
 
+class _Loader(yaml.SafeLoader):
+    """Reads scalars as the text that stands there, and refuses a name that is given twice.
+
+    YAML would read `007` as 7, `010` as 8, `1:30` as 90 and `2025-11-25` as a date. What a setting
+    means is up to its type.
+    """
+
+    yaml_implicit_resolvers: ClassVar[dict[str, Any]] = {  # type: ignore[misc]
+        first: [each for each in resolvers if each[0].endswith((":null", ":merge"))]
+        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """Return the names and values of a mapping."""
+        names = [each.value for each, _ in node.value if isinstance(each, yaml.ScalarNode)]
+        for name, count in Counter(names).items():
+            if count > 1:
+                raise yaml.YAMLError(f"{name} is given {count} times")
+        return super().construct_mapping(node, deep)
+
+
 def _read(path: Path) -> dict[str, Any]:
     try:
-        values = yaml.safe_load(path.read_text())
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        values = yaml.load(path.read_bytes(), _Loader)
+    except (OSError, RecursionError, ValueError, yaml.YAMLError) as error:
         problem = " ".join(str(error).split())
         raise UserError(f"{path} is not valid YAML: {problem}") from None
     if not isinstance(values, dict):
@@ -182,12 +212,22 @@ def _read(path: Path) -> dict[str, Any]:
     return values
 
 
+def _check_encoding(dataset: str) -> None:
+    """Refuse a name that no notebook can hold; `vqlib train` can use it."""
+    try:
+        dataset.encode()
+    except UnicodeEncodeError:
+        raise UserError(
+            f"dataset {dataset!r} has a name that is not UTF-8: give a link to it, or rename it"
+        ) from None
+
+
 def _check_notebook(study: Study, config: TrainConfig) -> None:
     """Refuse a run whose notebook cannot train it."""
     notebook = study.notebook(config)
     if notebook is None:
         return
-    names, passed = parameter_names(notebook), keywords(notebook, "TrainConfig")
+    names, passed = parameters_of(notebook), keywords(notebook, "TrainConfig")
     for f in fields(TrainConfig):
         value, problem = getattr(config, f.name), ""
         if f.name not in ("model", *names) and value != f.default:

@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from vqlib.errors import UserError
 from vqlib.paths import ROOT, shown
 from vqlib.runs import (
     SUMMED,
+    check_same_images,
     collapse_warning,
     is_finished,
     load_images_of,
@@ -26,9 +27,9 @@ from vqlib.runs import (
 from vqlib.study.cluster import EXECUTORS, Slurm, lost_jobs
 from vqlib.study.presets import FULL, Study, load_study
 from vqlib.study.status import watch
-from vqlib.study.summary import is_current
+from vqlib.study.summary import check_config, is_current
 from vqlib.system.checkpoint import remove_state
-from vqlib.system.files import make_folder, sole_writer, write_atomically
+from vqlib.system.files import make_folder, sole_writer, write_atomically, write_json
 
 STOPS = (signal.SIGINT, signal.SIGTERM)
 PATIENCE = 10.0  # seconds that processes have to end, each time they are told to
@@ -46,7 +47,7 @@ def run_study(
     Args:
         preset: the preset's name.
         keep_going: go on with the other runs if one fails; on a cluster they always go on.
-        retrain: delete the preset's runs first.
+        retrain: train its runs again; those that are there are moved aside.
         executor: `local`, on all cores of this machine, or `slurm`, with a job for each run.
         root: the project's folder.
 
@@ -71,18 +72,17 @@ def run_study(
 
 
 def _prepare(study: Study, retrain: bool) -> list[str]:
-    """Check data and folders, and remove what is out of date; return the runs to train."""
+    """Check everything, then set aside what is out of date; return the names of runs to train."""
     if not retrain:
         _take_shipped(study)
-    waiting = [f.name for f in study.run_folders if retrain or not is_finished(f)]
+    there = [folder for folder in study.run_folders if is_finished(folder) and not retrain]
+    waiting = [folder.name for folder in study.run_folders if folder not in there]
     dataset = study.configs[0].dataset
-    if waiting:
-        load_images_of(replace(study.configs[0], limit=1))  # refuses data that cannot be used
-        _check_free(study, waiting)
-    if retrain:
-        for folder in study.run_folders:
-            _remove_run(folder)
+    _check_finished(study, there, waiting)
+    _check_free(study, waiting)
     _make_folders(study)
+    if retrain:
+        _set_aside(study)
     _remove_stale(study, waiting)
     finished = len(study.configs) - len(waiting)
     print(f"study {study.name} on {dataset}: {finished} of {len(study.configs)} runs are finished")
@@ -105,6 +105,29 @@ def _take_shipped(study: Study) -> None:
                 remove_state(own / "resume.pt")
 
 
+def _check_finished(study: Study, there: list[Path], waiting: list[str]) -> None:
+    """Refuse data that cannot be used, and finished runs of other configs or other pictures.
+
+    Args:
+        study: what is asked for.
+        there: folders of finished runs.
+        waiting: names of the runs to train.
+    """
+    runs = [load_run(folder) for folder in there]
+    asked = dict(zip(study.run_names, study.configs, strict=True))
+    for run in runs:
+        check_config(run, asked[run.folder.name])
+    first = study.configs[0]
+    if not Path(first.dataset).exists():  # not pictures of the user
+        if waiting:
+            load_images_of(replace(first, limit=1))
+        return
+    skipped = any(run.environment.get("n_unreadable") for run in runs)
+    images = load_images_of(first, skip_unreadable=None if waiting else skipped or None)
+    for run in runs:
+        check_same_images(run, images)
+
+
 def _check_free(study: Study, waiting: list[str]) -> None:
     """Refuse to train runs that another process is training."""
     for folder in (study.folder / name for name in waiting):
@@ -113,13 +136,24 @@ def _check_free(study: Study, waiting: list[str]) -> None:
                 pass
 
 
-def _remove_run(folder: Path) -> None:
-    """Remove a run that no process is writing."""
-    with sole_writer(folder):
-        try:
-            shutil.rmtree(folder)
-        except OSError as error:
-            raise UserError(f"{folder} cannot be removed: {error.strerror}") from None
+def _set_aside(study: Study) -> None:
+    """Move what a study has made, but its figures, to a folder of its own inside the study's."""
+    aside = study.folder / f"before-{time.strftime('%Y-%m-%dT%H%M%S')}"
+    made = [*(study.folder / study.product(each) for each in study.configs), study.summary]
+    there = [path for path in (*study.run_folders, *made, study.report) if path.exists()]
+    if not there:
+        return
+    make_folder(aside)
+    for path in there:
+        with sole_writer(path) if path.is_dir() else nullcontext():
+            try:
+                os.replace(path, aside / path.name)
+            except OSError as error:
+                raise UserError(f"{path} cannot be moved to {aside}: {error.strerror}") from None
+        for lock in aside.glob("*/.lock"):
+            lock.unlink()
+            lock.with_name(".holder").unlink()
+    print(f"what was there is kept in {shown(aside)}")
 
 
 def _make_folders(study: Study) -> None:
@@ -165,8 +199,15 @@ def _snakemake(study: Study, keep_going: bool, renew: bool) -> list[str]:
         *("--cores", "all", "--nolock", "--rerun-incomplete"),
         *(["--keep-going"] if keep_going else []),
         *(["--forcerun", "summary"] if renew else []),
-        *("--config", f"preset={study.name}", f"dataset={study.configs[0].dataset}"),
+        *("--configfile", str(_write_request(study))),
     ]
+
+
+def _write_request(study: Study) -> Path:
+    """Write what the Snakefile is to run; on its command line, `007` would be the number 7."""
+    path = study.folder / "logs" / "study.json"
+    write_json(path, {"preset": study.name, "dataset": study.configs[0].dataset})
+    return path
 
 
 def _execute(study: Study, waiting: list[str], command: list[str], cluster: Slurm | None) -> None:
@@ -176,12 +217,14 @@ def _execute(study: Study, waiting: list[str], command: list[str], cluster: Slur
         UserError: if a run or a notebook failed; the message has the error of each.
     """
     log = study.folder / "logs" / "snakemake.log"
-    with open(log, "w") as output:
+    with open(log, "w", encoding="utf-8") as output:
         process = psutil.Popen(
             [*command, *(cluster.options(study.root) if cluster else [])],
             stdout=output,
             stderr=subprocess.STDOUT,
             cwd=study.root,
+            env=os.environ
+            | {"VQLIB_HOME": str(study.root.absolute()), "PYTHONIOENCODING": "utf-8"},
             start_new_session=True,
         )
     try:
@@ -246,13 +289,13 @@ def _failures(study: Study, log: Path) -> str:
         study: what was run.
         log: Snakemake's.
     """
-    text = log.read_text(errors="replace")
+    text = log.read_text(encoding="utf-8", errors="replace")
     lost = {n: what for n, what in lost_jobs(text).items() if not is_finished(study.folder / n)}
     errors = [
         _named(line.removeprefix("vqlib: "), path.stem, study)
         for path in sorted((study.folder / "logs").glob("*.log"))
         if path.stem not in lost
-        for line in path.read_text(errors="replace").splitlines()
+        for line in path.read_text(encoding="utf-8", errors="replace").splitlines()
         if line.startswith("vqlib: ")
     ]
     errors += [f"{name}: {what}" for name, what in lost.items()]

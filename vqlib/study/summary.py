@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from vqlib.config import DATA, varied
+from vqlib.config import DATA, TrainConfig, varied
 from vqlib.errors import UserError
 from vqlib.evaluation import METRICS
-from vqlib.paths import shown
+from vqlib.paths import expanded, shown
 from vqlib.runs import Run, find_runs, load_run
 from vqlib.study.presets import Study
+from vqlib.system.checkpoint import difference
 from vqlib.system.files import write_atomically
 
 SUMMARY_COLUMNS = (
@@ -55,7 +56,7 @@ def load_summary(results: str | Path) -> pd.DataFrame:
     Raises:
         UserError: if there are no finished runs, or `summary.csv` is damaged.
     """
-    folder = Path(results)
+    folder = expanded(results)
     if (folder / "summary.csv").is_file():
         return _read_summary(folder / "summary.csv")
     runs = find_runs(folder) if folder.is_dir() else []
@@ -78,7 +79,7 @@ def load_runs(results: str | Path, summary: pd.DataFrame) -> list[Run]:
     Raises:
         UserError: if a run is missing, or the runs are not of the same images.
     """
-    runs = [load_run(Path(results) / name) for name in summary["run"]]
+    runs = [load_run(expanded(results) / name) for name in summary["run"]]
     now = summarise(runs)
     summary = summary.reindex(columns=now.columns)
     differing = [
@@ -98,6 +99,15 @@ def write_summary(study: Study) -> None:
     write_atomically(study.summary, _content(study))
 
 
+def check_config(run: Run, config: TrainConfig) -> None:
+    """Refuse a run of another config than the study asks for."""
+    if differing := difference(run.config.to_dict(), config.to_dict()):
+        raise UserError(
+            f"{run.folder} is not the run that the preset asks for: {differing}. Delete the folder "
+            "to train that run."
+        )
+
+
 def is_current(study: Study) -> bool:
     """Return whether the study has a summary that agrees with its runs."""
     return study.summary.is_file() and study.summary.read_bytes() == _content(study)
@@ -107,11 +117,7 @@ def _content(study: Study) -> bytes:
     """Return what `summary.csv` should hold; a newer metric that no run has is left out."""
     runs = [load_run(folder) for folder in study.run_folders]
     for run, config in zip(runs, study.configs, strict=True):
-        if run.config != config:
-            raise UserError(
-                f"{run.folder} is not the run that the preset asks for: delete the folder to train "
-                "that run"
-            )
+        check_config(run, config)
     table = summarise(runs)
     unused = [name for name in _further_metrics() if table[name].isna().all()]
     for name in varied(table):  # whole numbers stay whole if a model does not have the setting

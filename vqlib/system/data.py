@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from vqlib.errors import UserError
-from vqlib.paths import ROOT
+from vqlib.paths import HOME, LIBRARY, cache_folder, expanded, is_project
 from vqlib.system.files import sole_writer
 
 
@@ -35,15 +35,28 @@ class Arrays(NamedTuple):
 
 
 def data_root() -> Path:
-    """Return the folder of data sets: $VQLIB_DATA, which must exist, or data/."""
+    """Return the folder of data sets: $VQLIB_DATA, which must exist, or data/.
+
+    That is the folder `data` of the user's own folder, or of the checkout. Where there is neither,
+    it is in the user's cache.
+    """
     given = os.environ.get("VQLIB_DATA")
-    root = Path(given or ROOT / "data")
+    root = expanded(given) if given else _default_root()
     if given and not root.is_dir():
         raise UserError(
             f"VQLIB_DATA is {given!r}, which is not a folder: give the folder that holds the data "
             "sets, such as cifar-10-batches-py, or one to download them to"
         )
     return root.absolute()
+
+
+def _default_root() -> Path:
+    own, cache = HOME / "data", cache_folder()
+    if own.is_dir():
+        return own
+    if is_project(LIBRARY):
+        return LIBRARY / "data"
+    return cache / "data" if cache else own
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from vqlib.errors import UserError
 def read_json(path: Path) -> dict[str, Any]:
     """Return a JSON file's content; a damaged file is a `UserError`."""
     try:
-        content = json.loads(path.read_text())
+        content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise UserError(f"{path} cannot be read: {error}") from None
     if not isinstance(content, dict):
@@ -33,8 +33,13 @@ def read_bytes(path: Path) -> bytes:
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:
-    """Write a JSON file atomically."""
-    write_atomically(path, (json.dumps(content, indent=2) + "\n").encode())
+    """Write a JSON file atomically, in plain Unicode."""
+    write_atomically(path, (as_json(content) + "\n").encode("utf-8", "backslashreplace"))
+
+
+def as_json(content: dict[str, Any]) -> str:
+    """Return JSON in plain Unicode, with a line for each value."""
+    return json.dumps(content, indent=2, ensure_ascii=False)
 
 
 def write_atomically(path: Path, content: bytes, previous: Path | None = None) -> None:

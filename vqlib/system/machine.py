@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from vqlib.errors import UserError
-from vqlib.paths import ROOT
+from vqlib.paths import LIBRARY, is_project
 from vqlib.system import processes
 
 PACKAGES = ("torchvision", "numpy", "scikit-image", "pandas")
@@ -41,7 +41,7 @@ def cores() -> int:
 def peak_memory() -> float | None:
     """Return the most resident memory this process has had, in MB; None if it cannot be told."""
     try:
-        status = Path("/proc/self/status").read_text()
+        status = Path("/proc/self/status").read_text("utf-8", "replace")
     except OSError:
         return None
     # Not `getrusage`: on Linux its figure includes the process that started this one.
@@ -97,15 +97,15 @@ def choose_precision(name: str, device: torch.device) -> str:
 
 def _processor() -> str:
     try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        lines = Path("/proc/cpuinfo").read_text("utf-8", "replace").splitlines()
         return next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
     except (OSError, StopIteration):
         return platform.processor()
 
 
 def _git_commit() -> str:
-    if shutil.which("git") is None:
+    if shutil.which("git") is None or not is_project(LIBRARY):  # else that of a stranger's folder
         return "unknown"
-    command = ["git", "-C", str(ROOT), "describe", "--always", "--dirty", "--abbrev=12"]
-    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    command = ["git", "-C", str(LIBRARY), "describe", "--always", "--dirty", "--abbrev=12"]
+    result = subprocess.run(command, capture_output=True, encoding="utf-8", check=False)
     return result.stdout.strip() or "unknown"
