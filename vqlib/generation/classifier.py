@@ -53,7 +53,7 @@ class Classifier(nn.Module):
         image_size: side of the images in pixels.
     """
 
-    def __init__(self, num_classes: int, width: int = 64, image_size: int = 32):
+    def __init__(self, num_classes: int, width: int = 32, image_size: int = 32):
         super().__init__()
         self.image_size = image_size
         self.body = nn.Sequential(

@@ -33,7 +33,7 @@ class ClassifierConfig(Config):
 
     dataset: str = setting("cifar10", "a data set that has classes")
     batch_size: int = setting(128, "images per step", above=0)
-    epochs: int = setting(12, "passes over the training images", above=0)
+    epochs: int = setting(15, "passes over the training images", above=0)
     learning_rate: float = setting(3e-3, "learning rate of AdamW at its highest", above=0)
     seed: int = setting(
         0, "seed of initial weights and order of images", at_least=0, at_most=MAX_SEED
@@ -45,7 +45,7 @@ class ClassifierConfig(Config):
         choices=("auto", "float32", "bfloat16"),
     )
     image_size: int = setting(32, "side of the images in pixels", at_least=16, multiple_of=16)
-    width: int = setting(64, "channels of the first block", above=0)
+    width: int = setting(32, "channels of the first block", above=0)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -53,7 +53,7 @@ class ClassifierConfig(Config):
 
     @property
     def run_name(self) -> str:
-        """The run folder's name, such as `cifar10-b128-e12-s0`."""
+        """The run folder's name, such as `cifar10-b128-e15-s0`."""
         name = f"{dataset_slug(self.dataset)}-b{self.batch_size}-e{self.epochs}-s{self.seed}"
         return name + self._changed()
 
