@@ -354,6 +354,14 @@ COMMANDS = {
         lambda options: vqlib.generation.run_sample(options),
         interrupted="give a new folder to start again",
     ),
+    "quality": Command(
+        "measure how much generated images resemble real ones",
+        "Sample each prior, and VAEs to compare with. Write bits per dimension, Fréchet\n"
+        "distances, density, coverage and nearest training images to files that notebook 06 reads.",
+        lambda parser: vqlib.generation.quality_arguments(parser),
+        lambda options: vqlib.generation.run_quality(options),
+        interrupted="nothing is finished; run the same command again",
+    ),
     "bench": Command(
         "measure speed and memory on this machine",
         vqlib.bench.__doc__ or "",

@@ -1,4 +1,4 @@
-"""The commands `vqlib prior` and `vqlib sample`."""
+"""The commands `vqlib prior`, `vqlib sample` and `vqlib quality`."""
 
 import argparse
 import json
@@ -10,10 +10,11 @@ import torch
 from torch import Tensor
 
 from vqlib.errors import UserError
+from vqlib.generation.assessment import FACTS, LIKELIHOOD, QUALITY, SHEET, assess
 from vqlib.generation.config import PRIORS, PriorConfig, settings_of_prior
 from vqlib.generation.runs import Prior, load_prior
 from vqlib.generation.training import PRIORS_FOLDER, fit_prior
-from vqlib.runs import write_png
+from vqlib.runs import load_run, write_png
 from vqlib.system import processes
 from vqlib.system.files import make_folder
 
@@ -104,6 +105,37 @@ def run_sample(options: argparse.Namespace) -> None:
         prior, options.output, options.count, options.label, options.temperature, options.seed
     )
     print(f"written: {options.count:,} PNG files and sheet.png in {options.output}")
+
+
+def quality_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `vqlib quality`."""
+    parser.add_argument(
+        "run_folders", metavar="run", nargs="+", help="folders that `vqlib prior` made"
+    )
+    parser.add_argument(
+        "--vae",
+        metavar="RUN",
+        nargs="+",
+        default=[],
+        help="runs of VAEs on the same images, to compare with",
+    )
+    parser.add_argument(
+        "--count", type=int, default=5_000, metavar="…", help="images of each set (default: 5000)"
+    )
+    parser.add_argument(
+        "--seeds", type=int, default=3, metavar="…", help="sets of each system (default: 3)"
+    )
+    parser.add_argument(
+        "-o", "--output", required=True, type=Path, metavar="FOLDER", help="where figures go"
+    )
+
+
+def run_quality(options: argparse.Namespace) -> None:
+    """Run `vqlib quality`."""
+    priors = [load_prior(folder) for folder in options.run_folders]
+    vaes = [load_run(folder) for folder in options.vae]
+    assess(priors, vaes, options.output, options.count, options.seeds)
+    print(f"written: {QUALITY}, {LIKELIHOOD}, {FACTS} and {SHEET} in {options.output}")
 
 
 def write_samples(

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from vqlib.generation.codes import spread
 from vqlib.generation.likelihood import PixelDistribution, fit_pixels, residuals
 from vqlib.generation.runs import Prior
 from vqlib.images import Images, scale
@@ -49,8 +50,8 @@ def bits_per_dimension(
         For each combination `pixels` and `rate`, their names; `distortion`, `latent` and their sum
         `total`, in bits per dimension; `n_test`, the number of test images.
     """
-    kept = torch.arange(min(FITTED, len(images.train))) * len(images.train)
-    pairs = list(decoded_pairs(run.model, images.train[kept // len(kept)]))
+    fitted = images.train[spread(len(images.train), FITTED)]
+    pairs = list(decoded_pairs(run.model, fitted))
     kinds = {f"{f}, {NAMES[by]}": fit_pixels(pairs, f, by) for f, by in KINDS}
     if isinstance(run.model, GaussianModel) and run.model.observation == "fixed":
         trained = 255 * math.sqrt(run.model.beta / 2)  # SSE + β KL is a Gaussian of this scale
@@ -67,8 +68,7 @@ def bits_per_dimension(
         for rate, latent in spent.items():
             rows.append(_row(name, rate, bits / size, latent / size, len(images.test)))
     if isinstance(run.model, GaussianModel):
-        kept = torch.arange(min(WEIGHED, len(images.test))) * len(images.test)
-        some = images.test[kept // len(kept)]
+        some = images.test[spread(len(images.test), WEIGHED)]
         for name, each in importance_bits(run.model, some, kinds).items():
             row = _row(name, f"{IMPORTANCE} samples", math.nan, math.nan, len(some))
             rows.append(row | {"total": each.mean().item() / size})
