@@ -1,6 +1,12 @@
 from .assessment import Assessment as Assessment
 from .assessment import assess as assess
 from .assessment import load_assessment as load_assessment
+from .charts import distance_figure as distance_figure
+from .charts import ladder_figure as ladder_figure
+from .charts import pca_likelihood as pca_likelihood
+from .charts import posterior_axes as posterior_axes
+from .charts import rate_and_likelihood as rate_and_likelihood
+from .charts import rungs as rungs
 from .classifying import ClassifierConfig as ClassifierConfig
 from .classifying import fit_classifier as fit_classifier
 from .classifying import load_classifier as load_classifier
@@ -25,10 +31,12 @@ from .latents import posterior_samples as posterior_samples
 from .latents import sample_vae as sample_vae
 from .likelihood import PixelDistribution as PixelDistribution
 from .likelihood import fit_pixels as fit_pixels
+from .published import LIKELIHOODS as LIKELIHOODS
 from .quality import density_and_coverage as density_and_coverage
 from .quality import frechet_distance as frechet_distance
 from .quality import nearest as nearest
 from .runs import Prior as Prior
+from .runs import find_priors as find_priors
 from .runs import load_prior as load_prior
 from .sampling import sample_codes as sample_codes
 from .training import fit_prior as fit_prior

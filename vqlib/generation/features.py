@@ -56,6 +56,9 @@ def register_with_fidelity(name: str, features: Features) -> None:
     class Extractor(FeatureExtractorBase):
         """Gives the features of uint8 images (N, 3, H, W)."""
 
+        def __init__(self, name: str, features_list: list[str], **_others: object):
+            super().__init__(name, features_list)
+
         @staticmethod
         def get_provided_features_list() -> tuple[str, ...]:
             """Return the names of the layers."""

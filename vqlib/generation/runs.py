@@ -95,6 +95,14 @@ class Prior(StoredRun):
         labels = self.labels(label, len(images))
         return self.decode(sample_codes(self.model, labels, known, temperature, seed))
 
+    def likeliest(self, images: Tensor) -> Tensor:
+        """Return the class under which the codes of each image take the fewest bits, int64 (N,).
+
+        Args:
+            images: uint8 (N, 3, 32, 32).
+        """
+        return self.model.likeliest(encoded(self.vqvae.model, images))
+
     @torch.no_grad()
     def decode(self, codes: Tensor) -> Tensor:
         """Return the images (N, 3, 32, 32) in [0, 1] of codes (N, places)."""
@@ -146,6 +154,23 @@ def load_prior(path: str | Path, vqvae: str | Path | None = None) -> Prior:
         )
     prior = open_run(folder, Prior, PriorConfig)
     return Prior(prior.folder, prior.config, Path(vqvae)) if vqvae else prior
+
+
+def find_priors(folder: str | Path) -> list[Prior]:
+    """Return the finished priors in a folder of run folders, fewest bits a code first.
+
+    Raises:
+        UserError: if there is none, or if they are over the codes of several VQ-VAEs.
+    """
+    paths = [
+        path for path in sorted(Path(folder).glob("*")) if is_finished(path) and is_prior(path)
+    ]
+    if not paths:
+        raise UserError(f"{folder} has no finished prior: train one by `vqlib prior`")
+    priors = sorted(map(load_prior, paths), key=lambda prior: prior.evaluation["test_bits"])
+    for prior in priors[1:]:
+        check_same_vqvae(prior.folder, prior.config, priors[0].vqvae)
+    return priors
 
 
 def check_same_vqvae(folder: Path, config: PriorConfig, run: Run) -> None:
