@@ -147,7 +147,7 @@ def test_torch_fidelity_gives_the_same_distance_in_the_same_features(few_photos:
 
     found = fidelity.calculate_metrics(
         input1=Pictures(real), input2=Pictures(fake), feature_extractor="ours", fid=True,
-        cuda=False, verbose=False, cache=False, batch_size=20, dataloader_num_workers=0,
+        cuda=False, verbose=False, cache=False, batch_size=20, save_cpu_ram=True,
     )  # fmt: skip
     wanted = frechet_distance(give(real), give(fake))
     assert found["frechet_inception_distance"] == pytest.approx(wanted, rel=1e-3, abs=1e-6)
@@ -166,7 +166,7 @@ def bright_and_dark(count: int, seed: int) -> tuple[Tensor, Tensor]:
 def test_a_classifier_learns_and_is_read_again(tmp_path: Path) -> None:
     (train, labels), (test, test_labels) = bright_and_dark(64, 0), bright_and_dark(20, 1)
     images = Images("two", train, test, None, "", labels, test_labels, ("dark", "bright"))
-    config = ClassifierConfig(dataset="two", batch_size=16, epochs=4, width=4)
+    config = ClassifierConfig(dataset="two", batch_size=16, epochs=15, width=4)
     run = fit_classifier(config, images, tmp_path)
     assert run.evaluation == {"n_test": 20, "test_accuracy": 1.0}
     again = fit_classifier(config, images, tmp_path)

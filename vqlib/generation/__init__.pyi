@@ -1,6 +1,7 @@
 from .assessment import Assessment as Assessment
 from .assessment import assess as assess
 from .assessment import load_assessment as load_assessment
+from .charts import best_pixels as best_pixels
 from .charts import distance_figure as distance_figure
 from .charts import ladder_figure as ladder_figure
 from .charts import pca_likelihood as pca_likelihood

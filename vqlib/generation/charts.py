@@ -92,8 +92,8 @@ def rate_and_likelihood(
         for row in rows.itertuples()
     )
     figure.alt = (
-        "Bits per dimension against those that the latent takes. For PCA, a falling curve: the more "
-        f"the latent takes, the fewer are needed in all. {each}."
+        "Bits per dimension against those that the latent takes. PCA is a falling curve: the more "
+        f"its latent takes, the fewer are needed in all. {each}."
     )
     return figure
 

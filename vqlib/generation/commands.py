@@ -3,7 +3,6 @@
 import argparse
 import json
 import re
-from dataclasses import fields
 from pathlib import Path
 
 import torch
@@ -14,6 +13,7 @@ from vqlib.generation.assessment import FACTS, LIKELIHOOD, QUALITY, SHEET, asses
 from vqlib.generation.config import PRIORS, PriorConfig, settings_of_prior
 from vqlib.generation.runs import Prior, load_prior
 from vqlib.generation.training import PRIORS_FOLDER, fit_prior
+from vqlib.options import given_settings, setting_arguments, training_arguments
 from vqlib.runs import load_run, write_png
 from vqlib.system import processes
 from vqlib.system.files import make_folder
@@ -27,46 +27,20 @@ def prior_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "run_folder", metavar="run", help="such as results/paper/vqvae-cifar10-b256-e40-s0"
     )
-    groups: dict[str, argparse._ArgumentGroup] = {}
-    for field in fields(PriorConfig):
-        if field.name in OF_RUN:
-            continue
-        takers = [prior.title for name, prior in PRIORS.items() if _takes(name, field.name)]
-        title = f"settings of the {takers[0]}" if len(takers) == 1 else "settings"
-        if title not in groups:
-            groups[title] = parser.add_argument_group(title)
-        groups[title].add_argument(
-            "--" + field.name.replace("_", "-"),
-            dest=field.name,
-            metavar="…",
-            help=f"{field.metadata['help']} (default: {field.default})",
-        )
-    parser.add_argument(
-        "--results",
-        default=PRIORS_FOLDER,
-        type=Path,
-        help="where run folders go (default: results/priors)",
-        metavar="…",
-    )
-    parser.add_argument(
-        "--device", default="auto", help="auto, cpu or cuda (default: auto)", metavar="…"
-    )
-    parser.add_argument(
-        "--retrain", action="store_true", help="train even if the project ships the finished prior"
-    )
+    takers = {prior.title: settings_of_prior(name) for name, prior in PRIORS.items()}
+    setting_arguments(parser, PriorConfig, takers, OF_RUN)
+    training_arguments(parser, PRIORS_FOLDER, "prior")
 
 
 def run_prior(options: argparse.Namespace) -> None:
     """Run `vqlib prior`."""
-    names = [field.name for field in fields(PriorConfig) if field.name not in OF_RUN]
-    given = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
     with processes.group():
         prior = fit_prior(
             options.run_folder,
             results=options.results,
             device=options.device,
             retrain=options.retrain,
-            **given,
+            **given_settings(options, PriorConfig),
         )
         if processes.is_first():
             print(json.dumps(prior.evaluation, indent=2))
@@ -173,7 +147,3 @@ def tiled(images: Tensor) -> Tensor:
 def _slug(name: str) -> str:
     """Return the part of a file's name that tells the class."""
     return "-" + re.sub(r"[^\w-]+", "_", name) if name else ""
-
-
-def _takes(prior: str, setting: str) -> bool:
-    return setting in settings_of_prior(prior)

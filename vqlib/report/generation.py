@@ -66,6 +66,23 @@ def quality_table(assessed: Assessment, features: str | None = None) -> pd.DataF
     return pd.DataFrame([row for _, row in sorted(rows, key=lambda pair: pair[0])])
 
 
+def in_order(assessed: Assessment, *names: str) -> bool:
+    """Return whether sets of images are farther and farther from training images.
+
+    Whatever the seed, and whatever the network: the farthest of each set must be nearer than the
+    nearest of the next.
+
+    Args:
+        assessed: what `assess` wrote.
+        names: of sets, nearest first.
+    """
+    for _, own in assessed.quality.groupby("features"):
+        spans = own.groupby("images")["frechet"].agg(["min", "max"]).loc[list(names)]
+        if not (spans["max"].to_numpy()[:-1] < spans["min"].to_numpy()[1:]).all():
+            return False
+    return True
+
+
 def accuracy_table(assessed: Assessment) -> pd.DataFrame:
     """Return a table of text: accuracy on test images of classifiers trained on each set."""
     accuracy = assessed.facts["accuracy"]
