@@ -244,7 +244,10 @@ def test_every_set_is_compared_with_its_baselines(assessed: tuple[Assessment, Pa
         "VQ-VAE + transformer", "VAE β = 1, N(0, I)", "VAE β = 1, one Gaussian",
         "VAE β = 1, mixture of 10",
     ]  # fmt: skip
-    assert (quality[["frechet", "neighbour"]] > 0).all().all()
+    assert (quality.frechet > 0).all()
+    assert quality.neighbour.isna().tolist() == [
+        name == "one class: even" for name in quality.index
+    ]
     assert quality.coverage.between(0, 1).all()
 
 
@@ -286,6 +289,7 @@ def test_runs_that_cannot_be_compared_are_refused_by_name(
     prior = trained[0]
     refusal(lambda: assess([prior], [prior.vqvae], tmp_path), prior.vqvae.folder, "no Gaussian")
     refusal(lambda: assess([prior], [small_runs["vae"]], tmp_path), "other images")
+    refusal(lambda: assess([prior], [], tmp_path, count=5), "too few")
 
 
 @pytest.mark.faults

@@ -81,7 +81,7 @@ def sampler(config: TrainConfig) -> Callable[[int], Tensor]:
     """
     from pythae.samplers import PixelCNNSampler
 
-    own = PixelCNNSampler(_model(config))
+    own = PixelCNNSampler(_model(config, use_ema=False))  # it fails with an EMA codebook
     own.is_fitted = True
 
     @torch.no_grad()
@@ -91,7 +91,7 @@ def sampler(config: TrainConfig) -> Callable[[int], Tensor]:
     return sample
 
 
-def _model(config: TrainConfig) -> Any:
+def _model(config: TrainConfig, use_ema: bool = True) -> Any:
     """Return pythae's VQ-VAE with its networks for CIFAR-10, on the CPU."""
     from pythae.models import VQVAE, VQVAEConfig
     from pythae.models.nn.benchmarks.cifar import (
@@ -104,7 +104,7 @@ def _model(config: TrainConfig) -> Any:
         latent_dim=config.embedding_dim,
         num_embeddings=config.num_embeddings,
         commitment_loss_factor=config.commitment_cost,
-        use_ema=True,
+        use_ema=use_ema,
         decay=config.decay,
     )
     encoder = Encoder_ResNet_VQVAE_CIFAR(model_config)

@@ -1,14 +1,15 @@
 """Everything that can be measured of samples, in the files that notebook and report read.
 
 likelihood.csv     bits per dimension of each model, see `vqlib.generation.dimensions`
+rates.csv          points of Figure 4: the VQ-VAE's codes raw, by frequency and with each prior
 quality.csv        distances from training images: of samples, and of baselines
 generation.json    accuracies, posteriors, names of the rows of pictures, what all was made from
 samples.png        the first samples of each system, and nearest training images, row by row
 """
 
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -16,7 +17,6 @@ from typing import Any
 
 import pandas as pd
 import torch
-from sklearn.mixture import GaussianMixture
 from torch import Tensor
 
 from vqlib.errors import UserError
@@ -30,22 +30,28 @@ from vqlib.generation.features import (
     features_of,
     has_efficientnet,
 )
-from vqlib.generation.latents import fit_density, posterior_samples, sample_vae
-from vqlib.generation.quality import blurred, density_and_coverage, frechet_distance, nearest
-from vqlib.generation.runs import Prior
+from vqlib.generation.latents import posterior_samples
+from vqlib.generation.quality import (
+    NEIGHBOURS,
+    density_and_coverage,
+    frechet_distance,
+    nearest,
+)
+from vqlib.generation.runs import Prior, check_same_vqvae
+from vqlib.generation.systems import FITTED, Systems, as_bytes, gaussian_of, name_of
 from vqlib.images import Images
-from vqlib.models import GaussianModel, reconstruct_all
+from vqlib.models import reconstruct_all
+from vqlib.rates.points import PRIOR, point_table, rate_points
 from vqlib.rates.references import read_sheet, sheet_of
 from vqlib.runs import WEIGHTS, Run, images_of
 from vqlib.system.files import make_folder, read_json, write_atomically, write_json
 
-FACTS, LIKELIHOOD, QUALITY, SHEET = (
-    "generation.json", "likelihood.csv", "quality.csv", "samples.png",
+FACTS, LIKELIHOOD, RATES, QUALITY, SHEET = (
+    "generation.json", "likelihood.csv", "rates.csv", "quality.csv", "samples.png",
 )  # fmt: skip
+FILES = (FACTS, LIKELIHOOD, RATES, QUALITY, SHEET)
 DRAWN = 10  # samples of each system
 COMPARED = 1_000  # images of each set whose nearest training image is looked for, at most
-DENSITIES = {"N(0, I)": 0, "one Gaussian": 1, "mixture of 10": 10}  # name to components
-FITTED = 10_000  # posterior samples to fit a density to, at most
 EPOCHS = 20  # of a classifier that is trained on samples
 
 
@@ -70,6 +76,11 @@ class Assessment:
         return pd.read_csv(self.folder / LIKELIHOOD)
 
     @cached_property
+    def rates(self) -> pd.DataFrame:
+        """The points of the VQ-VAE's codes, as `vqlib.rates.run_points` gives them."""
+        return pd.read_csv(self.folder / RATES)
+
+    @cached_property
     def quality(self) -> pd.DataFrame:
         """A row for each kind of features, set of images and seed."""
         return pd.read_csv(self.folder / QUALITY)
@@ -84,7 +95,7 @@ class Assessment:
 def load_assessment(folder: str | Path) -> Assessment:
     """Return what `assess` wrote; a folder without it is a `UserError`."""
     found = Assessment(Path(folder))
-    missing = [n for n in (FACTS, LIKELIHOOD, QUALITY, SHEET) if not (found.folder / n).is_file()]
+    missing = [name for name in FILES if not (found.folder / name).is_file()]
     if missing:
         raise UserError(f"{folder} has no {missing[0]}: run `vqlib quality` with its priors first")
     return found
@@ -119,13 +130,11 @@ def assess(
     if (folder / FACTS).is_file() and read_json(folder / FACTS).get("made_from") == made_from:
         print(f"{folder}: finished")
         return load_assessment(folder)
-    for run in (*(prior.vqvae for prior in priors[1:]), *vaes):
-        if run.environment["data_md5"] != vqvae.environment["data_md5"]:
-            raise UserError(f"{run.folder} was trained on other images than {vqvae.folder}")
-    for run in vaes:
-        _gaussian(run)
+    _check(priors, vaes)
     images = images_of(vqvae)
     count = min(count, len(images.train), len(images.test))
+    if count <= NEIGHBOURS:
+        raise UserError(f"{count} images are too few to compare: take more than {NEIGHBOURS}")
     systems = Systems(priors, vaes, images, count)
     make_folder(folder)
     networks = _networks(vqvae, images)
@@ -133,6 +142,7 @@ def assess(
     write_atomically(folder / QUALITY, quality.to_csv(index=False).encode())
     likelihood = _likelihood(priors, vaes, images)
     write_atomically(folder / LIKELIHOOD, likelihood.to_csv(index=False).encode())
+    write_atomically(folder / RATES, _points(priors, images).to_csv(index=False).encode())
     write_atomically(folder / SHEET, sheet_of(list(rows.values())))
     facts = {
         "made_from": made_from,
@@ -141,67 +151,21 @@ def assess(
         "count": count,
         "rows": list(rows),
         "accuracy": _accuracies(systems),
-        "posteriors": {_name(run): _posterior(run, images.train) for run in vaes},
+        "posteriors": {name_of(run): _posterior(run, images.train) for run in vaes},
     }
     write_json(folder / FACTS, facts)
     return load_assessment(folder)
 
 
-@dataclass(frozen=True)
-class Systems:
-    """The sets of images that are compared with training images; all are uint8 (N, 3, H, W)."""
-
-    priors: Sequence[Prior]
-    vaes: Sequence[Run]
-    images: Images
-    count: int
-    _fitted: dict[tuple[Path, int], GaussianMixture] = field(default_factory=dict)
-
-    @property
-    def reference(self) -> Tensor:
-        """Training images at equal distances."""
-        return self.images.train[spread(len(self.images.train), self.count)]
-
-    @property
-    def test(self) -> Tensor:
-        """Test images at equal distances."""
-        return self.images.test[spread(len(self.images.test), self.count)]
-
-    def baselines(self) -> Iterator[tuple[str, Tensor]]:
-        """Yield sets that are no samples, by name."""
-        yield "test images", self.test
-        for run in (self.priors[0].vqvae, *self.vaes):
-            parts = [y for _, y, _ in reconstruct_all(run.model, self.test)]
-            yield f"reconstructions, {_name(run)}", as_bytes(torch.cat(parts))
-        yield "blurred test images", blurred(self.test)
-        labels = self.images.labels
-        if labels is not None:
-            others = torch.ones(len(labels), dtype=torch.bool)
-            others[spread(len(labels), self.count)] = False
-            own = self.images.train[(labels == 0) & others][: self.count]
-            yield f"one class: {self.images.classes[0]}", own
-
-    def samples(self, seed: int) -> Iterator[tuple[str, Tensor]]:
-        """Yield a set of samples of each system, by name."""
-        for prior in self.priors:
-            yield f"VQ-VAE + {prior.model.title}", as_bytes(prior.sample(self.count, seed=seed))
-        for run in self.vaes:
-            for name, components in DENSITIES.items():
-                density = self._density(run, components) if components else None
-                drawn = sample_vae(_gaussian(run), self.count, density, seed)
-                yield f"{_name(run)}, {name}", as_bytes(drawn)
-
-    def _density(self, run: Run, components: int) -> GaussianMixture:
-        if (run.folder, components) not in self._fitted:
-            kept = spread(len(self.images.train), FITTED)
-            z = posterior_samples(_gaussian(run), self.images.train[kept])
-            self._fitted[run.folder, components] = fit_density(z, components)
-        return self._fitted[run.folder, components]
-
-
-def as_bytes(images: Tensor) -> Tensor:
-    """Return images in [0, 1] as uint8."""
-    return (images * 255).round().byte()
+def _check(priors: Sequence[Prior], vaes: Sequence[Run]) -> None:
+    """Refuse runs that cannot be compared."""
+    vqvae = priors[0].vqvae
+    for prior in priors[1:]:
+        check_same_vqvae(prior.folder, prior.config, vqvae)
+    for run in vaes:
+        gaussian_of(run)
+        if run.environment["data_md5"] != vqvae.environment["data_md5"]:
+            raise UserError(f"{run.folder} was trained on other images than {vqvae.folder}")
 
 
 def _networks(vqvae: Run, images: Images) -> dict[str, Features]:
@@ -258,19 +222,30 @@ def _figures(
         "frechet": frechet_distance(real, fake),
         "density": density,
         "coverage": coverage,
-        "neighbour": distances.median().item(),
+        "neighbour": distances.median().item() or math.nan,  # of training images it is none
     }
 
 
 def _likelihood(priors: Sequence[Prior], vaes: Sequence[Run], images: Images) -> pd.DataFrame:
     tables = []
     for run in (priors[0].vqvae, *vaes):
-        print(f"  bits per dimension, {_name(run)}", flush=True)
+        print(f"  bits per dimension, {name_of(run)}", flush=True)
         own = priors if run is priors[0].vqvae else ()
         each = pd.DataFrame(bits_per_dimension(run, images, own))
         facts = {"run": run.folder.name, "system": run.model.title, "setting": run.rate_label}
         tables.append(each.assign(**facts)[[*facts, *each.columns]])
     return pd.concat(tables, ignore_index=True)
+
+
+def _points(priors: Sequence[Prior], images: Images) -> pd.DataFrame:
+    """Return the points of the VQ-VAE's codes, those with a prior among them."""
+    run = priors[0].vqvae
+    points = rate_points(run, images.test)
+    points += [
+        {**points[0], "rate": f"{PRIOR}: {prior.model.title}", "bits": prior.bits_per_image}
+        for prior in priors
+    ]
+    return point_table(run, points)
 
 
 def _accuracies(systems: Systems) -> dict[str, float]:
@@ -303,20 +278,10 @@ def _posterior(run: Run, train: Tensor) -> dict[str, Any]:
         `variances` along the principal axes of posterior samples, in falling order, and `bits`,
         the KL divergence of a Gaussian with their moments from N(0, I).
     """
-    z = posterior_samples(_gaussian(run), train[spread(len(train), FITTED)]).double()
+    z = posterior_samples(gaussian_of(run), train[spread(len(train), FITTED)]).double()
     mean, variances = z.mean(0), torch.linalg.eigvalsh(torch.cov(z.T)).flip(0)
     nats = (mean.square().sum() + (variances - 1 - variances.log()).sum()) / 2
     return {
         "variances": variances.tolist(),
         "bits": nats.item() / math.log(2),
     }
-
-
-def _gaussian(run: Run) -> GaussianModel:
-    if not isinstance(run.model, GaussianModel):
-        raise UserError(f"{run.folder} has no Gaussian latent: give runs of VAEs")
-    return run.model
-
-
-def _name(run: Run) -> str:
-    return f"{run.model.title} {run.rate_label}"

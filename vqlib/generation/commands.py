@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from vqlib.errors import UserError
-from vqlib.generation.assessment import FACTS, LIKELIHOOD, QUALITY, SHEET, assess
+from vqlib.generation.assessment import FILES, assess
 from vqlib.generation.config import PRIORS, PriorConfig, settings_of_prior
 from vqlib.generation.runs import Prior, load_prior
 from vqlib.generation.training import PRIORS_FOLDER, fit_prior
@@ -109,7 +109,7 @@ def run_quality(options: argparse.Namespace) -> None:
     priors = [load_prior(folder) for folder in options.run_folders]
     vaes = [load_run(folder) for folder in options.vae]
     assess(priors, vaes, options.output, options.count, options.seeds)
-    print(f"written: {QUALITY}, {LIKELIHOOD}, {FACTS} and {SHEET} in {options.output}")
+    print(f"written: {', '.join(FILES)} in {options.output}")
 
 
 def write_samples(

@@ -18,10 +18,9 @@ from vqlib.images import Images, scale
 from vqlib.models import BATCH, GaussianModel, ImageModel, kl_to_prior, reconstruct_all
 from vqlib.rates.coding import code_probabilities, ideal_bits
 from vqlib.rates.pictures import image_codes
-from vqlib.rates.points import CODED, KL, RAW
+from vqlib.rates.points import CODED, KL, PRIOR, RAW
 from vqlib.runs import Run
 
-PRIOR = "prior"
 FITTED = 10_000  # training images to fit scales to, at most
 IMPORTANCE = 100  # samples of a posterior
 WEIGHED = 500  # test images for the bound with importance samples, at most
@@ -141,8 +140,7 @@ def _rates(run: Run, test: Tensor, priors: Sequence[Prior]) -> dict[str, float]:
         codes = image_codes(run.model, test)
         rates[CODED] = ideal_bits(codes, code_probabilities(run.model)) / len(test)
     for prior in priors:
-        label = math.log2(max(1, len(prior.classes)))
-        rates[f"{PRIOR}: {prior.model.title}"] = prior.evaluation["bits_per_image"] + label
+        rates[f"{PRIOR}: {prior.model.title}"] = prior.bits_per_image
     return rates
 
 

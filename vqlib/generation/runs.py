@@ -1,5 +1,6 @@
 """Finished priors: what `fit_prior` left in a run folder, and samples of them."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -44,6 +45,11 @@ class Prior(StoredRun):
     def classes(self) -> list[str]:
         """Names of the labels, as in training; empty if the images had none."""
         return self.environment["classes"]
+
+    @property
+    def bits_per_image(self) -> float:
+        """Bits of the codes of a test image, and of its class, all classes being as probable."""
+        return self.evaluation["bits_per_image"] + math.log2(max(1, len(self.classes)))
 
     @cached_property
     def vqvae(self) -> Run:
