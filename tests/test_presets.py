@@ -352,3 +352,42 @@ def test_values_saved_in_a_notebook_do_not_leak_into_a_study(load: Load, tmp_pat
     change_cell(tmp_path / "notebooks" / NOTEBOOKS["vae"], "beta: float = 1.0", "beta = 0.2")
     mine = load(GOOD)
     assert mine.arguments(mine.configs[0])["beta"] == 1.0
+
+
+# --- priors --------------------------------------------------------------------------------
+
+
+def test_a_preset_may_ask_for_priors_over_the_codes_of_its_first_vqvae(load: Load) -> None:
+    study = load(GOOD + "prior: {model: [transformer, pixelcnn], epochs: 2}\n")
+    assert [prior.run_name for prior in study.priors] == [
+        f"{model}-b128-e2-s0-of-vqvae-photos-b16-e3-s0" for model in ("transformer", "pixelcnn")
+    ]
+    assert study.coded.run_name == "vqvae-photos-b16-e3-s0"
+    assert [run.run_name for run in study.gaussian] == [
+        f"vae-photos-b{size}-e3-s0" for size in (16, 64)
+    ]
+    given = study.prior_arguments(study.priors[1])
+    assert given["results"] == str(study.folder)
+    assert "vqvae" not in given
+    assert load(GOOD).priors == []
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize(
+    ("prior", "facts"),
+    [
+        ("{epochs: 0}", ["epochs", "above 0"]),
+        ("{heads: 3}", ["heads", "choose from"]),
+        ("{model: pixelcnn, width: 64}", ["width", "PixelCNN"]),
+        ("transformer", ["prior", "settings"]),
+    ],
+)
+def test_a_prior_that_makes_no_sense_is_told_before_anything_runs(
+    load: Load, prior: str, facts: list[str]
+) -> None:
+    refusal(lambda: load(f"{GOOD}prior: {prior}\n"), "mine.yaml", *facts)
+
+
+@pytest.mark.faults
+def test_a_prior_needs_a_vqvae(load: Load) -> None:
+    refusal(lambda: load("dataset: photos\nmodels: [vae]\nprior: {}\n"), "no VQ-VAE")
