@@ -199,9 +199,8 @@ def compare(runs: Mapping[str, Run], image: int) -> Picture:
         scores.append(f"{title}, {score}")
         panels[f"{title}\n{score}"] = again[0]
         panels[f"{title}\nabsolute error"] = (again - original).abs()[0].mean(0)
-        codes = run.model.codes(original) if has_weights(run.folder) else None
-        if codes is not None:
-            occurring, places = codes.unique(return_inverse=True)
+        if has_weights(run.folder) and isinstance(run.model, VQVAE):
+            occurring, places = run.model.codes(original).unique(return_inverse=True)
             palette = code_paints(run.model, occurring)
             colours = code_colours(places, palette, original.shape[-1])
             maps[f"{title}\ncodes"] = colours[0]

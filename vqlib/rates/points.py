@@ -23,7 +23,7 @@ from vqlib.system.files import write_atomically
 
 FILE = "rates.csv"
 COLUMNS = ("run", "system", "setting", "rate", "bits", *MEASURES, "weights")
-RAW, CODED = "raw", "coded"
+RAW, CODED, PRIOR = "raw", "coded", "prior"  # the last with the prior's name
 KL, KL_MEAN = "KL", "KL, decoded mean"
 
 
@@ -115,14 +115,18 @@ def run_points(results: str | Path, runs: list[Run]) -> pd.DataFrame:
 
 def _compute(run: Run) -> pd.DataFrame:
     print(f"{run.folder.name}: computing its rate and distortion on the test images")
-    points = pd.DataFrame(rate_points(run, images_of(run)))
+    return point_table(run, rate_points(run, images_of(run)))
+
+
+def point_table(run: Run, points: list[dict[str, Any]]) -> pd.DataFrame:
+    """Return points of a run, as `rate_points` gives them, with the columns `COLUMNS`."""
     facts = {
         "run": run.folder.name,
         "system": MODELS[run.config.model].title,
         "setting": run.rate_label,
         "weights": run.environment["sha256"][WEIGHTS],
     }
-    return points.assign(**facts)[list(COLUMNS)]
+    return pd.DataFrame(points).assign(**facts)[list(COLUMNS)]
 
 
 def _read(path: Path) -> pd.DataFrame:
