@@ -39,7 +39,8 @@ def write_notebook(path: Path, *sources: str) -> Path:
 
 def printed(path: Path) -> str:
     """Return what the last cell of a notebook printed."""
-    return nbformat.read(path, 4).cells[-1].outputs[0].text.strip()
+    outputs = nbformat.read(path, 4).cells[-1].outputs
+    return "".join(each.get("text", "") for each in outputs).strip()
 
 
 # --- a container -----------------------------------------------------------------------------
@@ -108,15 +109,16 @@ def test_another_kernel_and_a_user_s_settings_do_not_reach_a_notebook(
 ) -> None:
     kernel = tmp_path / "jupyter" / "kernels" / "python3"
     startup = tmp_path / "ipython" / "profile_default" / "startup"
-    for folder in (kernel, startup):
+    settings = tmp_path / "settings"
+    for folder in (kernel, startup, settings):
         folder.mkdir(parents=True)
     spec = {"argv": ["false", "{connection_file}"], "display_name": "P", "language": "python"}
     (kernel / "kernel.json").write_text(json.dumps(spec))
     (startup / "00.py").write_text("leaked = True")
-    (tmp_path / "matplotlibrc").write_text("figure.dpi: 7")
+    (settings / "matplotlibrc").write_text("figure.dpi: 7")
     monkeypatch.setenv("JUPYTER_PATH", str(tmp_path / "jupyter"))
     monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
-    monkeypatch.setenv("MATPLOTLIBRC", str(tmp_path / "matplotlibrc"))
+    monkeypatch.setenv("MATPLOTLIBRC", str(settings / "matplotlibrc"))
     source = write_notebook(
         tmp_path / "some.ipynb",
         "import sys, matplotlib as mpl\n"

@@ -303,6 +303,7 @@ def test_an_interrupted_training_says_how_to_go_on(
         assert all(fact in str(stopped.value) for fact in facts)
 
 
+@pytest.mark.faults
 def test_interrupted_before_its_evaluation_a_run_trains_no_step_again(
     few_photos: Images,
     small_config: MakeConfig,
