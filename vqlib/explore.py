@@ -200,7 +200,7 @@ def compare(runs: Mapping[str, Run], image: int) -> Picture:
         panels[f"{title}\n{score}"] = again[0]
         panels[f"{title}\nabsolute error"] = (again - original).abs()[0].mean(0)
         codes = run.model.codes(original) if has_weights(run.folder) else None
-        if codes is not None:
+        if codes is not None and isinstance(run.model, VQVAE):
             occurring, places = codes.unique(return_inverse=True)
             palette = code_paints(run.model, occurring)
             colours = code_colours(places, palette, original.shape[-1])
