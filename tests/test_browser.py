@@ -234,9 +234,8 @@ def test_a_training_shows_how_far_it_is(
         ).first.wait_for()
         curve = page.locator(".jp-OutputArea-output img").first
         curve.wait_for()
-        before = curve.evaluate("(curve) => curve.src.slice(-99)")
-        grown = "([curve, before]) => curve.src.slice(-99) !== before"
-        page.wait_for_function(grown, arg=[curve.element_handle(), before])
+        before = curve.get_attribute("src")
+        playwright.expect(curve).not_to_have_attribute("src", before, timeout=MINUTE)
         page.get_by_text(re.compile(r"^epoch 8/8 · loss [\d.]+ · ")).first.wait_for()
         _wait_until_run(page, path)
 
