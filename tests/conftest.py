@@ -35,6 +35,7 @@ STUDIED = tuple(NOTEBOOKS)  # the models of notebooks and presets
 PARTS = (  # of the project
     *("vqlib", "notebooks", "presets", "report", "profiles", "Snakefile", "README.md", ".jupyter"),
     *("results/paper", "results/precision", "results/longer", "results/codebook", "results/rate"),
+    "results/generation",
 )
 SMALL: dict[str, dict[str, int]] = {  # settings with which a model trains in a second or less
     "vae": {"latent_dim": 16},

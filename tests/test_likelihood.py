@@ -101,9 +101,9 @@ def test_importance_weights_are_those_of_torch_distributions(
 ) -> None:
     model, images, count = small_runs[name].model, few_photos.test[:2], 7
     kind = PixelDistribution("Gaussian", "all", (30.0,))
-    found = importance_bits(model, images, {"it": kind}, samples=count)["it"]
+    single, found = importance_bits(model, images, {"it": kind}, samples=count)["it"]
     generator = torch.Generator().manual_seed(0)
-    for image, bits in zip(images.split(1), found, strict=True):
+    for image, mean_bits, bits in zip(images.split(1), single, found, strict=True):
         with torch.no_grad():
             mean, log_variance = (each.double() for each in model.encode(scale(image)))
             posterior = Independent(Normal(mean, (log_variance / 2).exp()), mean.ndim - 1)
@@ -114,6 +114,8 @@ def test_importance_weights_are_those_of_torch_distributions(
         weights = pixels + prior.log_prob(z) - posterior.log_prob(z)
         wanted = (math.log(count) - weights.logsumexp(0)) / math.log(2)
         assert bits.item() == pytest.approx(wanted.item(), rel=1e-5)
+        wanted = -weights.mean() / math.log(2)
+        assert mean_bits.item() == pytest.approx(wanted.item(), rel=1e-5)
 
 
 def test_rate_and_distortion_of_a_vae_add_up_and_importance_samples_lower_the_bound(
@@ -131,7 +133,7 @@ def test_rate_and_distortion_of_a_vae_add_up_and_importance_samples_lower_the_bo
     assert kl["Gaussian, as trained"]["total"] > kl["Gaussian, one scale"]["total"]
     for row in rows:
         if row["rate"] == "100 samples":
-            assert row["total"] < kl[row["pixels"]]["total"] + 0.05
+            assert row["total"] <= kl[row["pixels"]]["total"]
 
 
 def test_a_vqvae_has_a_total_for_each_rate_of_its_codes(

@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 import matplotlib as mpl
 import pandas as pd
 
-from vqlib.figures import STYLE, STYLES, Picture
+from vqlib.figures import STYLE, STYLES, Picture, model_style
 from vqlib.generation.runs import Prior
+from vqlib.models import MODELS
 
-BLUE, RED, GREEN = (STYLES[i]["color"] for i in (1, 0, 2))
+BLUE = STYLES[1]["color"]
 SIMPLE = {  # rungs of the ladder below the networks, by their names in evaluation.json
     "uniform": "uniform_bits",
     "frequencies": "frequency_bits",
@@ -68,13 +69,15 @@ def rate_and_likelihood(
         published: name to bits per dimension and bits of the latent, if those are known.
     """
     rows = best_pixels(likelihood)
+    names = {model.title: name for name, model in MODELS.items()}
     with mpl.rc_context(STYLE):
         figure = Picture(figsize=(6.5, 3.6), layout="constrained")
         axis = figure.subplots()
         if linear is not None:
             axis.plot(linear["rate"], linear["total"], color="#888888", label="PCA")
-        for colour, (system, each) in zip((BLUE, RED, GREEN), rows.groupby("system"), strict=False):
-            axis.plot(each["latent"], each["total"], "o", color=colour, label=f"{system}, here")
+        for name, each in rows.groupby("system"):
+            style = model_style(names[str(name)])
+            axis.plot(each["latent"], each["total"], ls="", **style, label=f"{name}, here")
         for name, (total, bits) in (published or {}).items():
             if bits:
                 rate = bits / 3072
@@ -141,8 +144,9 @@ def distance_figure(quality: pd.DataFrame) -> Picture:
                 rows = own[own["seed"].notna() == is_sample]
                 places = [order.index(name) for name in rows["images"]]
                 axis.plot(rows["frechet"], places, "o", ms=4, color=colour)
-            axis.set(title=network, xlabel="Fréchet distance from training images")
+            axis.set_title(network, fontsize=9)
             axis.set_xlim(left=0)
+        figure.supxlabel("Fréchet distance from training images", fontsize=9)
         axes[0].set_yticks(range(len(order)), order)
         axes[0].invert_yaxis()
     figure.alt = (
