@@ -13,7 +13,7 @@ from vqlib.errors import UserError
 from vqlib.generation.config import PriorConfig, check_own
 from vqlib.images import resolve_dataset
 from vqlib.models import without_weights
-from vqlib.paths import ROOT
+from vqlib.paths import HOME, ROOT
 from vqlib.runs import has_weights, is_finished
 from vqlib.study.cluster import Job
 from vqlib.study.parameters import keywords, parameters_of, typed_parameters
@@ -170,8 +170,9 @@ def load_study(preset: str, dataset: str | None = None, root: Path = ROOT) -> St
     """
     if not (root / "presets").is_dir():
         raise UserError(
-            f"a study needs the project's presets, notebooks and rules, and {root} has none: run "
-            "it in a checkout of the project, or set VQLIB_HOME to one"
+            f"a study needs the project's presets, notebooks and rules, and "
+            f"{HOME if root == ROOT else root} has none: run it in a checkout of the project, or "
+            "set VQLIB_HOME to one"
         )
     known = {p.stem: p for p in sorted((root / "presets").glob("*.yaml")) if p.is_file()}
     if preset not in known:
