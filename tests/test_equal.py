@@ -5,7 +5,7 @@ import math
 import pandas as pd
 import pytest
 
-from vqlib.rates.equal import at_rate, equal_rate, seed_spread
+from vqlib.rates.equal import at_rate, equal_rate, nearest, seed_spread
 from vqlib.rates.measures import MEASURES
 
 
@@ -45,3 +45,11 @@ def test_systems_are_listed_from_the_best_down_if_they_reach_the_rate() -> None:
     table = equal_rate(all_of_them, 200)
     assert list(table.index) == [("better", "coded"), ("worse", "coded")]
     assert list(table["psnr"]) == pytest.approx([24, 22])
+
+
+def test_the_nearest_points_are_those_of_one_setting_of_each_system_and_rate() -> None:
+    of_a = points("A", ("a", 100, 20.0), ("b", 280, 24.0), ("b", 300, 24.2), ("c", 900, 30.0))
+    of_b = points("B", ("far", 5000, 20.0))
+    kl = points("A", ("a", 90, 21.0), ("c", 500, 31.0)).assign(rate="KL")
+    found = nearest(pd.concat([of_a, of_b, kl], ignore_index=True), 500)
+    assert found["bits"].tolist() == [280, 300, 5000, 500]  # 290 is nearer to 500 than 900 is

@@ -59,7 +59,9 @@ def nearest(points: pd.DataFrame, bits: float) -> pd.DataFrame:
     Returns:
         The points of one setting of each system and kind of rate, with all their seeds.
     """
-    settings = points.groupby(["system", "rate", "setting"], sort=False)["bits"].mean().map(math.log)
+    settings = (
+        points.groupby(["system", "rate", "setting"], sort=False)["bits"].mean().map(math.log)
+    )
     distances = (settings - math.log(bits)).abs()
     found = distances.loc[distances.groupby(["system", "rate"], sort=False).idxmin()].index
     keys = pd.MultiIndex.from_frame(points[["system", "rate", "setting"]])
