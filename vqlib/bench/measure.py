@@ -70,7 +70,7 @@ class Sizes:
     quality_epochs: int  # at most, to reach the quality; 0 leaves this measurement out
     config: TrainConfig
     pictures: int = 5_000  # in a folder that is read
-    samples: int = 50  # of a prior, in each repeat
+    samples: int = 100  # of a prior, in each repeat
 
 
 QUICK = Sizes("quick", 3, 1_024, 10_000, 200, 2_000, 2_048, 0, TrainConfig(model="vqvae"))
