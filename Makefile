@@ -5,7 +5,7 @@ READY := .venv/ready
 ON_ALL_CORES := --numprocesses auto --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
-.PHONY: report status test lab docs clean help
+.PHONY: report status test lab docs site clean help
 
 report: $(READY)  ## run a study, draw its figures and write its PDF (PRESET=quick, paper, rate …; RETRAIN=1; EXECUTOR=slurm)
 	@$(BIN)/vqlib study $(PRESET) $(if $(RETRAIN),--retrain) $(if $(KEEP_GOING),--keep-going) $(if $(EXECUTOR),--executor $(EXECUTOR))
@@ -18,16 +18,18 @@ test: $(READY)  ## run linter, type checker and all tests, with the notebooks an
 	OMP_NUM_THREADS=1 $(BIN)/pytest -q $(ON_ALL_CORES)
 	OMP_NUM_THREADS=1 $(BIN)/pytest -q $(ON_ALL_CORES) --nbval --nbval-current-env notebooks/
 
-lab: $(READY)  ## open the notebooks in JupyterLab
+lab: $(READY)  ## open the project in JupyterLab
 	@test -w "$$HOME" || export HOME=$$(mktemp -d); \
-	$(BIN)/jupyter lab --notebook-dir=notebooks $$(test $$(id -u) != 0 || echo --allow-root)
+	$(BIN)/jupyter lab --config=.jupyter/jupyter_lab_config.py $$(test $$(id -u) != 0 || echo --allow-root)
 
-docs: $(READY)  ## update docs/api.md, and the blocks of numbers in README and docs
-	$(BIN)/python docs/api.py
+docs: $(READY)  ## update the blocks of numbers in README and docs
 	$(BIN)/cog -r README.md docs/speed.md docs/scaling.md docs/teaching.md
 
+site: $(READY)  ## make a site of all pages, notebooks and docstrings in site/_build/html/
+	@$(BIN)/python site/build.py
+
 clean:  ## remove .venv/, and all files in results/, figures/ and report/ that git does not track
-	rm -rf .venv .snakemake .pytest_cache .ruff_cache .mypy_cache *.egg-info
+	rm -rf .venv .snakemake .pytest_cache .ruff_cache .mypy_cache *.egg-info site/_build
 	git clean -fdxq results figures report
 
 help:  ## list the targets

@@ -4,15 +4,18 @@ import json
 import re
 import shlex
 import sys
+from functools import cache
 from pathlib import Path
 
 from vqlib.figures import FORMATS
 from vqlib.study import load_study, write_summary
 from vqlib.study.presets import FULL
+from vqlib.study.schedule import expected_seconds
 
 ROOT = Path(workflow.basedir).resolve()
 study = load_study(str(config.get("preset", "quick")), config.get("dataset"), ROOT)
 RUNS = {run.run_name: run for run in study.configs}
+PRIORS = {prior.run_name: prior for prior in study.priors}
 PYTHON = shlex.quote(sys.executable)
 VQLIB = f"OMP_NUM_THREADS={{threads}} {PYTHON} -m vqlib"
 TRAIN = "VQLIB_ASKED={params.asked:q} " + VQLIB  # `fit` trains this run and no other
@@ -35,6 +38,17 @@ def options(values):
     return " ".join(f"--{name.replace('_', '-')}={text(value)}" for name, value in values.items())
 
 
+@cache
+def expected():
+    """Return each run's expected seconds."""
+    return dict(zip(RUNS, expected_seconds(study.configs, study.shipped), strict=True))
+
+
+def longest_first(wildcards):
+    """Return the priority of a run: if a long one started last, cores would wait for it."""
+    return round(expected()[wildcards.run])
+
+
 def figure_files(*names):
     """Return the files of figures with these names."""
     return [study.figures / f"{name}.{suffix}" for name in names for suffix in FORMATS]
@@ -53,6 +67,7 @@ workdir: study.folder
 
 wildcard_constraints:
     run="|".join(map(re.escape, RUNS)),
+    prior="|".join(map(re.escape, PRIORS)) or "none",
 
 
 localrules:  # they take seconds; only training is worth a job on a cluster
@@ -61,6 +76,8 @@ localrules:  # they take seconds; only training is worth a job on a cluster
     compare,
     losses,
     rates,
+    quality,
+    generation,
     report,
     readme,
 
@@ -83,6 +100,7 @@ rule train_in_notebook:
         asked=asked,
     log:
         "logs/{run}.log",
+    priority: longest_first
     threads: study.job.cores
     resources:
         mem_mb=study.job.memory,
@@ -101,6 +119,7 @@ rule train:  # a model without a notebook
         asked=asked,
     log:
         "logs/{run}.log",
+    priority: longest_first
     threads: study.job.cores
     resources:
         mem_mb=study.job.memory,
@@ -165,6 +184,58 @@ rule rates:
         VQLIB + " notebook {HOUR} {input[0]:q} {output[0]:q} {params.where} > {log:q} 2>&1"
 
 
+rule prior:
+    input:
+        lambda wildcards: study.product(study.coded),
+    output:
+        "notebooks/{prior}.txt",
+    params:
+        vqvae=lambda wildcards: study.folder / study.coded.run_name,
+        options=lambda wildcards: options(study.prior_arguments(PRIORS[wildcards.prior])),
+    log:
+        "logs/{prior}.log",
+    threads: study.job.cores
+    resources:
+        mem_mb=study.job.memory,
+        runtime=study.job.minutes,
+        gpu=study.job.gpus,
+    shell:
+        VQLIB + " prior {params.vqvae:q} {params.options} > {output:q} 2> {log:q}"
+
+
+# It also fills the files of `vqlib quality` in the folder of the runs, unless they are there.
+rule quality:
+    input:
+        expand("notebooks/{prior}.txt", prior=PRIORS),
+        [study.product(run) for run in study.gaussian],
+    output:
+        "notebooks/quality.txt",
+    params:
+        priors=[study.folder / name for name in PRIORS],
+        vaes=["--vae", *(study.folder / run.run_name for run in study.gaussian)]
+        if study.gaussian
+        else [],
+        folder=study.folder,
+    log:
+        "logs/quality.log",
+    shell:
+        VQLIB + " quality {params.priors:q} {params.vaes:q} -o {params.folder:q} "
+        "> {output:q} 2> {log:q}"
+
+
+rule generation:
+    input:
+        ROOT / "notebooks" / "06_generation.ipynb",
+        rules.quality.output,
+    output:
+        "notebooks/06_generation.ipynb",
+        figure_files("figure5_samples", "figure6_likelihood"),
+    log:
+        "logs/06_generation.log",
+    shell:
+        VQLIB + " notebook {HOUR} {input[0]:q} {output[0]:q} {WHERE} > {log:q} 2>&1"
+
+
 rule report:
     input:
         study.report_notebook,
@@ -172,6 +243,7 @@ rule report:
         rules.compare.output,
         rules.losses.output,
         rules.rates.output if study.rates else [],
+        rules.generation.output if study.priors else [],
     output:
         f"notebooks/{study.report_notebook.name}",
         "notebooks/references.bib",

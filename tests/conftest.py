@@ -33,8 +33,9 @@ if TYPE_CHECKING:
 
 STUDIED = tuple(NOTEBOOKS)  # the models of notebooks and presets
 PARTS = (  # of the project
-    *("vqlib", "notebooks", "presets", "report", "profiles", "Snakefile"),
+    *("vqlib", "notebooks", "presets", "report", "profiles", "Snakefile", "README.md", ".jupyter"),
     *("results/paper", "results/precision", "results/longer", "results/codebook", "results/rate"),
+    "results/generation",
 )
 SMALL: dict[str, dict[str, int]] = {  # settings with which a model trains in a second or less
     "vae": {"latent_dim": 16},
@@ -52,7 +53,7 @@ SMALL: dict[str, dict[str, int]] = {  # settings with which a model trains in a 
         "latent_channels": 4,
     },
 }
-LONGEST = ("test_smoke.py", "test_cluster.py", "test_browser.py", "test_page.py")
+LONGEST = ("test_smoke.py", "test_cluster.py", "test_browser.py", "test_page.py", "test_site.py")
 
 MakeConfig = Callable[..., TrainConfig]
 

@@ -1,6 +1,7 @@
 """The benchmark: the plain loop, the measurements, and their table."""
 
 import re
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
@@ -44,7 +45,7 @@ STEM = "some-cpu-r-2-cores-no-gpu"
 def tiny() -> Sizes:
     """Return sizes with which everything is measured in seconds."""
     config = TrainConfig(model="vqvae", batch_size=8, **SMALL["vqvae"])
-    return Sizes("tiny", 2, 16, 12, 6, 8, 16, 1, config, pictures=30)
+    return Sizes("tiny", 2, 16, 12, 6, 8, 16, 1, config, pictures=30, samples=3)
 
 
 # --- the plain loop --------------------------------------------------------------------------
@@ -162,12 +163,23 @@ def test_a_folder_that_cannot_be_written_is_reported_before_anything_is_measured
     refusal(lambda: bench.run(tiny, folder=folder), folder, "cannot be written")
 
 
-@pytest.mark.parametrize("package", [peers.QUANTIZER, peers.TRAINER])
+@pytest.mark.parametrize(
+    ("package", "measure"),
+    [
+        (peers.QUANTIZER, bench.quantizer),
+        (peers.TRAINER, bench.package),
+        (peers.TRAINER, bench.samples),
+    ],
+)
 def test_a_row_of_a_missing_package_says_how_to_install_it(
-    tiny: Sizes, few_photos: Images, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, package: str
+    tiny: Sizes,
+    few_photos: Images,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    package: str,
+    measure: Callable[[Sizes, Images, Path], list[Row]],
 ) -> None:
     monkeypatch.setattr(peers, "installed_version", lambda _package: None)
-    measure = {peers.QUANTIZER: bench.quantizer, peers.TRAINER: bench.package}[package]
     (row,) = measure(tiny, few_photos, tmp_path)
     assert row.vqlib is None
     assert package in row.how

@@ -5,6 +5,7 @@ This needs the extra `browser` (`.venv/bin/pip install -e ".[browser]"`) and Chr
 
 import os
 import re
+import shutil
 import socket
 import subprocess
 import sys
@@ -46,7 +47,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def address(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Serve the notebooks in JupyterLab, which draws all cells and not only those in view."""
+    """Serve the project as `make lab` does; all cells are drawn, not only those in view."""
     settings = tmp_path_factory.mktemp("settings")
     tracker = settings / "@jupyterlab" / "notebook-extension" / "tracker.jupyterlab-settings"
     tracker.parent.mkdir(parents=True)
@@ -55,9 +56,10 @@ def address(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     url = f"http://127.0.0.1:{port}"
+    config = project / ".jupyter" / "jupyter_lab_config.py"
     command = [
         *(sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", f"--port={port}"),
-        *(f"--notebook-dir={project / 'notebooks'}", "--IdentityProvider.token="),
+        *(f"--config={config}", "--IdentityProvider.token="),
         f"--LabApp.user_settings_dir={settings}",
     ]
     server = subprocess.Popen(
@@ -104,7 +106,7 @@ def _menu(page: "playwright.Page", *entries: str) -> None:
 @contextmanager
 def _running(page: "playwright.Page", address: str, name: str) -> Iterator[None]:
     """Open a notebook and run all cells; shut down its kernel at the end, for it holds memory."""
-    page.goto(f"{address}/lab/tree/{name}?reset")
+    page.goto(f"{address}/lab/tree/notebooks/{name}?reset")
     page.locator(".jp-Notebook-cell").first.wait_for()
     page.get_by_text("Python 3 (ipykernel) | Idle").wait_for()  # else it asks for a kernel
     _menu(page, "Run", "^Run All Cells$")
@@ -159,6 +161,33 @@ def test_a_notebook_runs_and_is_exported_in_jupyterlab(
     _check_pdf(PdfReader(tmp_path / "exported.pdf"), path)
 
 
+def test_jupyterlab_opens_on_the_readme_with_notebooks_and_results_in_sight(
+    address: str, page: "playwright.Page"
+) -> None:
+    page.goto(f"{address}/lab?reset")
+    page.goto(address)
+    readme = page.locator(".jp-MarkdownViewer")
+    readme.get_by_role("heading", name="Two commands").wait_for()
+    listed = page.locator(".jp-DirListing-itemName")
+    for name in ("notebooks", "README.md", "results"):
+        playwright.expect(listed.get_by_text(name, exact=True)).to_be_visible()
+
+
+def test_the_export_menu_has_no_entry_that_fails(address: str, page: "playwright.Page") -> None:
+    page.goto(f"{address}/lab/tree/notebooks/{NOTEBOOKS[0].name}?reset")
+    page.locator(".jp-Notebook-cell").first.wait_for()
+    page.get_by_text("Python 3 (ipykernel) | Idle").wait_for()
+    _menu(page, "File", "^Save and Export Notebook As")
+    page.locator(".lm-Menu-item:visible", has_text=re.compile("^Typst_pdf$")).wait_for()
+    entries = page.locator(".lm-Menu:visible").last.locator(".lm-Menu-itemLabel").all_inner_texts()
+    page.keyboard.press("Escape")
+    page.keyboard.press("Escape")
+    offered = {entry.lower() for entry in entries}
+    assert "html" in offered
+    assert not offered & {"pdf", "webpdf", "qtpdf", "qtpng"}  # TeX, a browser to download, Qt
+    assert shutil.which("pandoc") or not offered & {"asciidoc", "latex", "restructured text"}
+
+
 def _visible_pictures(page: "playwright.Page") -> int:
     return page.locator(".jp-OutputArea-output img").evaluate_all(
         "images => images.filter(i => i.naturalWidth > 100 && i.offsetWidth > 100).length"
@@ -200,8 +229,14 @@ def test_a_training_shows_how_far_it_is(
     few = {"dataset": "photos", "limit": 1000, "batch_size": 16, "epochs": 8}
     path = _with_parameters(project, "01_vae_baseline.ipynb", **few)
     with _running(page, address, path.name):
-        page.get_by_text(re.compile(r"^epoch \d/8 · loss [\d.]+ · ")).first.wait_for()
-        page.get_by_text("trained", exact=True).first.wait_for()
+        page.get_by_text(
+            re.compile(r"^[█░]{20} \d+% · epoch \d/8 · loss [\d.]+ · ")
+        ).first.wait_for()
+        curve = page.locator(".jp-OutputArea-output img").first
+        curve.wait_for()
+        before = curve.get_attribute("src")
+        playwright.expect(curve).not_to_have_attribute("src", before, timeout=MINUTE)
+        page.get_by_text(re.compile(r"^epoch 8/8 · loss [\d.]+ · ")).first.wait_for()
         _wait_until_run(page, path)
 
 

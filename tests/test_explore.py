@@ -76,7 +76,7 @@ def test_codes_of_any_grid_are_painted_and_drawn(grid: int) -> None:
     model = VQVAE(16, 8, 1, 32, 8, grid=grid).eval()
     assert explore.painted_codes(model).shape == (32, 3, 32, 32)
     codes = torch.arange(grid**2).view(1, grid, grid) % 32
-    colours = code_colours(codes, 32)[0]
+    colours = code_colours(codes, torch.rand(32, 3))[0]
     side = 32 // grid
     assert colours.shape == (3, 32, 32)
     assert torch.equal(colours[:, :side, :side], colours[:, :1, :1].expand(3, side, side))
@@ -116,18 +116,47 @@ def test_usage_is_drawn_most_frequent_first() -> None:
     assert [bar.get_height() for bar in bars] == pytest.approx([0.6, 0.3, 0.1])
 
 
+@torch.no_grad()
+def test_a_swap_puts_in_codes_of_different_colours_that_occur(small_runs: Runs, x: Tensor) -> None:
+    model = small_runs["vqvae"].model
+    codes, counts = model.codes(x)[0], torch.zeros(32)
+    counts[[3, 7, 20]] = 5.0
+    figure = explore.code_swaps(model, codes, counts)
+    strip = picture(figure.axes[1])
+    shown = np.stack([strip[:, 34 * n : 34 * n + 32] for n in range(3)])
+    for code in (3, 7, 20):
+        changed = codes.clone()
+        changed[3:5, 3:5] = code
+        expected = model.decode_codes(changed[None])[0].permute(1, 2, 0).numpy()
+        assert np.abs(shown - expected).max((1, 2, 3)).min() < 1e-5
+
+
+def test_the_clearest_images_have_the_largest_spread_of_grey(x: Tensor) -> None:
+    spread = x.mean(1).flatten(1).numpy().std(1)
+    chosen = explore.clearest(x, 5).tolist()
+    assert chosen == sorted(np.argsort(spread)[-5:].tolist())
+
+
+def test_errors_have_one_scale(small_runs: Runs) -> None:
+    figure = explore.compare(small_runs, image=2)
+    maps = [a.images[0] for a in figure.axes if "absolute error" in a.get_title()]
+    highest = max(np.asarray(one.get_array()).max() for one in maps)
+    assert {one.get_clim() for one in maps} == {(0, highest)}
+    assert any(axis.get_ylabel() == "error" for axis in figure.axes)
+
+
 # --- both models ---------------------------------------------------------------------------
 
 
 def test_a_comparison_shows_the_sheet_s_pictures_and_their_ssim(small_runs: Runs) -> None:
     figure = explore.compare(small_runs, image=2)
-    by_title = {axis.get_title(): picture(axis) for axis in figure.axes}
+    by_title = {axis.get_title(): picture(axis) for axis in figure.axes if axis.images}
     for model, run in small_runs.items():
         original, again = (sheet[2:3].float() / 255 for sheet in run.reconstructions)
         score = f"SSIM {ssim(original, again).item():.2f}"
         title = MODELS[model].title
         assert np.allclose(by_title[f"{title}\n{score}"], again[0].permute(1, 2, 0))
-        error = (again - original).abs()[0].permute(1, 2, 0)
+        error = (again - original).abs()[0].mean(0)
         assert np.allclose(by_title[f"{title}\nabsolute error"], error)
         assert f"{title}, {score}" in figure.alt
         has_codes = run.model.num_codes > 0
@@ -159,6 +188,9 @@ def drawn(small_runs: Runs, x: Tensor) -> dict[str, Picture]:
         "latent_traversals": explore.latent_traversals(small_runs["vae"].model, x, 3),
         "codebook_projection": explore.codebook_projection(small_runs["vqvae"].model),
         "code_usage": explore.code_usage(torch.tensor([1.0, 6.0, 3.0])),
+        "code_swaps": explore.code_swaps(
+            small_runs["vqvae"].model, small_runs["vqvae"].model.codes(x)[0], torch.ones(32), 3
+        ),
         "compare": explore.compare(small_runs, 2),
     }
 
@@ -167,6 +199,7 @@ ALT: dict[str, tuple[str, ...]] = {  # numbers and names that the alt text must 
     "latent_traversals": ("3 rows of 11", "$z_{"),
     "codebook_projection": ("32 codes", "% of the variance"),
     "code_usage": ("3 codes", "60.00%", "10.000%", "33.33%"),
+    "code_swaps": ("3 rows of 3", "code, image, change", "of the range"),
     "compare": ("image 2", "VAE, SSIM", "VQ-VAE, SSIM"),
 }
 

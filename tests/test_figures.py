@@ -111,11 +111,14 @@ def drawn(
         "image_grid": figures.image_grid({"first": images, "second": images}),
         "metric_by": figures.metric_by(summary),
         "loss_curves": figures.loss_curves(histories),
+        "growing_losses": figures.growing_losses(histories[16], ["loss", "commitment"], 9),
         "codebook_curves": figures.codebook_curves(histories, 100),
         "train_against_test": figures.train_against_test(histories),
         "codebook_use_over_training": figures.codebook_use_over_training(histories[16], 100),
         "latent_information": figures.latent_information(*posterior),
-        "code_maps": figures.code_maps(images, torch.zeros(2, 8, 8, dtype=torch.int64), 5),
+        "code_maps": figures.code_maps(
+            images, torch.zeros(2, 8, 8, dtype=torch.int64), torch.rand(5, 3)
+        ),
     }
 
 
@@ -123,6 +126,7 @@ ALT: dict[str, tuple[str, ...]] = {  # numbers and names that the alt text must 
     "image_grid": ("2 rows of 2", "first, second"),
     "metric_by": ("SSIM", "16 to 64", "VAE: 0.3800 to 0.4000", "0.8300 to 0.8500"),
     "loss_curves": ("epochs", "batch size 16, 0.0625 to 0.0208", "64, 0.00781 to 0.0026"),
+    "growing_losses": ("3 of 9 epochs", "Total: 0.0625 to 0.0208", "Commitment: 0.2 to 0.0667"),
     "codebook_curves": ("48 to 192", "3 of 100 codes"),
     "train_against_test": ("Batch size 16 ends at 0.010", "0.012", "Batch size 64", "0.003"),
     "codebook_use_over_training": ("99 to 97 of 100", "16 to 48"),
@@ -370,17 +374,21 @@ def test_latent_information_is_the_kl_of_torch() -> None:
     assert [bar.get_height() for bar in bars] == pytest.approx(expected.values.tolist(), rel=1e-5)
 
 
-def test_code_maps_give_each_code_one_colour() -> None:
+@pytest.mark.parametrize("count", [1, 2, 128])
+def test_the_axis_of_ranks_numbers_the_bars_and_nothing_else(count: int) -> None:
+    axis = figures.latent_information(torch.ones(2, count), torch.zeros(2, count)).axes[0]
+    shown = [tick for tick in axis.get_xticks() if axis.get_xlim()[0] <= tick <= axis.get_xlim()[1]]
+    assert set(shown) <= set(range(count + 1))
+    assert {1, 2}.issubset(shown) or count != 2
+
+
+def test_code_maps_give_each_code_its_colour() -> None:
     codes = torch.arange(64).view(1, 8, 8) % 5
-    figure = figures.code_maps(torch.zeros(1, 3, 32, 32), codes, num_embeddings=5)
+    palette = torch.rand(5, 3)
+    figure = figures.code_maps(torch.zeros(1, 3, 32, 32), codes, palette)
     strip = np.asarray(figure.axes[1].images[0].get_array())
-    colours: dict[int, set] = {}
-    for row in range(8):
-        for column in range(8):
-            tile = strip[4 * row : 4 * row + 4, 4 * column : 4 * column + 4].reshape(-1, 3)
-            colours.setdefault(int(codes[0, row, column]), set()).update(map(tuple, tile))
-    assert all(len(seen) == 1 for seen in colours.values())
-    assert len(set.union(*colours.values())) == 5
+    expected = palette.numpy()[codes[0].numpy()].repeat(4, 0).repeat(4, 1)
+    np.testing.assert_array_equal(strip, expected)
 
 
 # --- files ---------------------------------------------------------------------------------

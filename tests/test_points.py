@@ -26,7 +26,7 @@ def folder(
     monkeypatch: pytest.MonkeyPatch,
 ) -> Path:
     """Return a folder with the small runs, which find the photos that they were trained on."""
-    monkeypatch.setattr(rates.points, "load_run_images", lambda run: few_photos.test)
+    monkeypatch.setattr(rates.points, "images_of", lambda run: few_photos)
     for run in small_runs.values():
         shutil.copytree(run.folder, tmp_path / run.folder.name)
     return tmp_path
@@ -36,7 +36,7 @@ def test_codes_cost_their_logarithm_or_their_cross_entropy(
     small_runs: dict[str, Run], few_photos: Images
 ) -> None:
     run = small_runs["vqvae"]
-    points = {point["rate"]: point for point in rate_points(run, few_photos.test)}
+    points = {point["rate"]: point for point in rate_points(run, few_photos)}
     assert points[RAW]["bits"] == 64 * 5
     codes = run.model.codes(few_photos.test)
     frequencies = torch.bincount(codes.flatten(), minlength=32).double().numpy()
@@ -55,7 +55,7 @@ def test_a_gaussian_latent_costs_the_kl_term_of_the_test_images(
     small_runs: dict[str, Run], few_photos: Images, model: str
 ) -> None:
     run = small_runs[model]
-    points = {point["rate"]: point for point in rate_points(run, few_photos.test)}
+    points = {point["rate"]: point for point in rate_points(run, few_photos)}
     mean, log_variance = run.model.encode(few_photos.test)
     posterior = Normal(mean.double(), (log_variance / 2).double().exp())
     nats = kl_divergence(posterior, Normal(0.0, 1.0)).flatten(1).sum(1).mean().item()
@@ -67,7 +67,7 @@ def test_the_kl_term_pays_for_a_sample_and_not_for_the_mean(
     small_runs: dict[str, Run], few_photos: Images, model: str
 ) -> None:
     run = small_runs[model]
-    points = {point["rate"]: point for point in rate_points(run, few_photos.test)}
+    points = {point["rate"]: point for point in rate_points(run, few_photos)}
     with torch.no_grad():
         mean, log_variance = run.model.encode(few_photos.test)
         noise = torch.randn(mean.shape, generator=torch.Generator().manual_seed(7))
@@ -80,11 +80,19 @@ def test_the_kl_term_pays_for_a_sample_and_not_for_the_mean(
     assert points[KL_MEAN]["nmse"] != points[KL]["nmse"]
 
 
+@pytest.mark.parametrize("model", ["vae", "svae"])
+def test_rounded_means_lose_about_what_samples_lose(
+    small_runs: dict[str, Run], few_photos: Images, model: str
+) -> None:
+    points = {point["rate"]: point for point in rate_points(small_runs[model], few_photos)}
+    assert points[CODED]["nmse"] == pytest.approx(points[KL]["nmse"], rel=0.1)
+
+
 def test_any_other_latent_costs_what_its_model_says(
     autoencoder: str, few_photos: Images, small_config: MakeConfig, tmp_path: Path
 ) -> None:
     run = fit(small_config(autoencoder, epochs=1, latent_dim=3), few_photos, tmp_path)
-    (point,) = rate_points(run, few_photos.test)
+    (point,) = rate_points(run, few_photos)
     assert (point["rate"], point["bits"]) == (RAW, 96)
 
 

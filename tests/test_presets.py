@@ -477,3 +477,42 @@ def test_a_folder_whose_name_is_no_utf8_is_refused_by_a_study(load: Load, tmp_pa
     message = refusal(lambda: load(GOOD.replace("photos", str(tmp_path / "link"))))
     assert "UTF-8" in message
     assert "mine.yaml" in message
+
+
+# --- priors --------------------------------------------------------------------------------
+
+
+def test_a_preset_may_ask_for_priors_over_the_codes_of_its_first_vqvae(load: Load) -> None:
+    study = load(GOOD + "prior: {model: [transformer, pixelcnn], epochs: 2}\n")
+    assert [prior.run_name for prior in study.priors] == [
+        f"{model}-b128-e2-s0-of-vqvae-photos-b16-e3-s0" for model in ("transformer", "pixelcnn")
+    ]
+    assert study.coded.run_name == "vqvae-photos-b16-e3-s0"
+    assert [run.run_name for run in study.gaussian] == [
+        f"vae-photos-b{size}-e3-s0" for size in (16, 64)
+    ]
+    given = study.prior_arguments(study.priors[1])
+    assert given["results"] == str(study.folder)
+    assert "vqvae" not in given
+    assert load(GOOD).priors == []
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize(
+    ("prior", "facts"),
+    [
+        ("{epochs: 0}", ["epochs", "above 0"]),
+        ("{heads: 3}", ["heads", "choose from"]),
+        ("{model: pixelcnn, width: 64}", ["width", "PixelCNN"]),
+        ("transformer", ["prior", "settings"]),
+    ],
+)
+def test_a_prior_that_makes_no_sense_is_told_before_anything_runs(
+    load: Load, prior: str, facts: list[str]
+) -> None:
+    refusal(lambda: load(f"{GOOD}prior: {prior}\n"), "mine.yaml", *facts)
+
+
+@pytest.mark.faults
+def test_a_prior_needs_a_vqvae(load: Load) -> None:
+    refusal(lambda: load("dataset: photos\nmodels: [vae]\nprior: {}\n"), "no VQ-VAE")

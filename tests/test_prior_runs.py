@@ -17,7 +17,15 @@ from PIL import Image
 
 from vqlib import Images, Run, find_runs, fit, load_images
 from vqlib.cli import main
-from vqlib.generation import Prior, PriorCoder, codes_of, fit_prior, load_prior, prior_config
+from vqlib.generation import (
+    Prior,
+    PriorCoder,
+    codes_of,
+    find_priors,
+    fit_prior,
+    load_prior,
+    prior_config,
+)
 from vqlib.generation.config import PRIORS
 from vqlib.generation.training import rate
 from vqlib.images import scale
@@ -270,6 +278,17 @@ def test_a_prior_without_classes_has_one_kind_of_sample(
     assert prior.names(None, 2) == ["", ""]
     assert prior.sample(2).shape == (2, 3, 32, 32)
     refusal(lambda: prior.sample(2, "cat"), "no classes", "'cat'")
+
+
+@pytest.mark.faults
+def test_the_priors_of_a_folder_are_found_best_first_or_it_is_told_that_there_are_none(
+    priors: dict[str, Prior], tmp_path: Path
+) -> None:
+    found = find_priors(priors["transformer"].folder.parent)
+    assert {prior.folder for prior in found} == {prior.folder for prior in priors.values()}
+    bits = [prior.evaluation["test_bits"] for prior in found]
+    assert bits == sorted(bits)
+    refusal(lambda: find_priors(tmp_path), tmp_path, "vqlib prior")
 
 
 @pytest.mark.faults

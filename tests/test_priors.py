@@ -91,6 +91,13 @@ def test_probabilities_of_all_grids_sum_to_one(build: Build) -> None:
 
 
 @torch.no_grad()
+def test_the_likeliest_label_is_that_of_the_fewest_bits(build: Build) -> None:
+    prior, given = build(), codes(20)
+    every = [prior.bits(rows(torch.full((20,), label), given)).sum(1) for label in range(CLASSES)]
+    assert prior.likeliest(given).tolist() == np.argmin(torch.stack(every), 0).tolist()
+
+
+@torch.no_grad()
 def test_bits_are_those_of_scipy(build: Build) -> None:
     prior, labels, given = build(), torch.tensor([0, 1, 1]), codes(3)
     logits = prior.logits(labels, given).double().numpy()

@@ -209,12 +209,16 @@ def test_counting_shows_how_many_there_were_once_it_takes_long(
         def show(self, done: int, line: str) -> None:
             shown.append(line)
 
-        def close(self) -> None:
-            shown.append("closed")
+        def close(self, last: str) -> None:
+            shown.append(last)
 
     monkeypatch.setattr(progress, "_display", lambda *_: Line())
     assert list(counting(iter([2, 3]), 5, "pictures read")) == [2, 3]
     assert shown == []
     monkeypatch.setattr(progress, "EVERY_SECONDS", 0.0)
     list(counting(iter([2000, 3000]), 5000, "pictures read"))
-    assert shown == ["2,000 of 5,000 pictures read", "5,000 of 5,000 pictures read", "closed"]
+    assert shown == [
+        "2,000 of 5,000 pictures read",
+        "5,000 of 5,000 pictures read",
+        "5,000 pictures read",
+    ]

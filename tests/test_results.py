@@ -12,7 +12,7 @@ from vqlib import Run, load_images
 from vqlib.paths import ROOT, SHIPPED
 from vqlib.rates import rate_points, run_points
 from vqlib.rates.measures import MEASURES
-from vqlib.runs import WEIGHTS, find_runs, has_weights
+from vqlib.runs import WEIGHTS, find_runs, has_weights, images_of
 from vqlib.study import load_summary, summarise
 
 FOLDERS = (*(ROOT / "results" / name for name in ("longer", "codebook", "rate")), SHIPPED)
@@ -90,6 +90,6 @@ def test_shipped_figures_are_those_of_the_weights(run: Run, cifar10: Tensor) -> 
 )
 def test_shipped_rates_are_those_of_the_weights(name: str, cifar10: Tensor) -> None:
     shipped = run_points(ROOT / "results" / "rate", [RUNS[name]]).set_index("rate")
-    for point in rate_points(RUNS[name], cifar10):
+    for point in rate_points(RUNS[name], images_of(RUNS[name])):
         for measure in ("bits", *MEASURES):
             assert shipped.loc[point["rate"], measure] == pytest.approx(point[measure], rel=1e-3)

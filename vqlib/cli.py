@@ -6,7 +6,6 @@ import signal
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, fields
-from pathlib import Path
 from typing import Any, NoReturn
 
 import vqlib.generation
@@ -15,6 +14,7 @@ import vqlib.study
 from vqlib.bench.measured import help_text
 from vqlib.config import TrainConfig, settings_of
 from vqlib.errors import UserError
+from vqlib.options import given_settings, setting_arguments, training_arguments
 from vqlib.paths import RUNS, expanded
 from vqlib.system.files import as_json
 from vqlib.system.surroundings import have_a_home, name_the_user, print_anything
@@ -106,45 +106,20 @@ def _train_arguments(parser: argparse.ArgumentParser) -> None:
     from vqlib.models import MODELS, settings
 
     parser.add_argument("model", help=" or ".join(MODELS))
-    groups: dict[str, argparse._ArgumentGroup] = {}
-    for field in fields(TrainConfig)[1:]:
-        takers = [model.title for name, model in MODELS.items() if field.name in settings(name)]
-        for_all = len(takers) in (0, len(MODELS))
-        title = "settings" if for_all else f"settings of the {' and the '.join(takers)}"
-        if title not in groups:
-            groups[title] = parser.add_argument_group(title)
-        groups[title].add_argument(
-            "--" + field.name.replace("_", "-"),
-            dest=field.name,
-            metavar="…",
-            help=f"{field.metadata['help']} (default: {field.default})",
-        )
+    takers = {model.title: settings(name) for name, model in MODELS.items()}
+    setting_arguments(parser, TrainConfig, takers, ("model",))
     parser.add_argument(
         "--skip-unreadable", action="store_true", help="leave out pictures that cannot be read"
     )
-    parser.add_argument(
-        "--results",
-        default=RUNS,
-        type=Path,
-        help="where run folders go (default: results/runs)",
-        metavar="…",
-    )
-    parser.add_argument(
-        "--device", default="auto", help="auto, cpu or cuda (default: auto)", metavar="…"
-    )
-    parser.add_argument(
-        "--retrain", action="store_true", help="train even if the project ships the finished run"
-    )
+    training_arguments(parser, RUNS, "run")
 
 
 def _train(options: argparse.Namespace) -> None:
     from vqlib.system import processes
     from vqlib.training import fit
 
-    values = {field.name: getattr(options, field.name) for field in fields(TrainConfig)}
-    given = {name: value for name, value in values.items() if value is not None}
     with processes.group():
-        config = TrainConfig.from_dict(given)
+        config = TrainConfig.from_dict(given_settings(options, TrainConfig))
         _check_own(config)
         run = fit(
             config,
@@ -289,6 +264,14 @@ COMMANDS = {
         lambda parser: vqlib.generation.sample_arguments(parser),
         lambda options: vqlib.generation.run_sample(options),
         interrupted="give a new folder to start again",
+    ),
+    "quality": Command(
+        "measure how much generated images resemble real ones",
+        "Sample each prior, and VAEs to compare with. Write bits per dimension, Fréchet\n"
+        "distances, density, coverage and nearest training images to files that notebook 06 reads.",
+        lambda parser: vqlib.generation.quality_arguments(parser),
+        lambda options: vqlib.generation.run_quality(options),
+        interrupted="nothing is finished; run the same command again",
     ),
     "bench": Command(
         "measure speed and memory on this machine",

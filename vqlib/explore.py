@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from IPython.display import Code, display
 from torch import Tensor
 
-from vqlib.figures import STYLE, Picture, code_colours, image_grid
+from vqlib.figures import STYLE, Picture, code_colours, image_grid, rank_axis
 from vqlib.models import MODELS, VAE, VQVAE, kl_to_prior
 from vqlib.quantizer import count_codes
 from vqlib.runs import Run, has_weights
@@ -21,6 +21,19 @@ from vqlib.similarity import ssim
 def show(function: Callable | type) -> Code:
     """Show a function's or a class's source, as it is in the library."""
     return Code(textwrap.dedent(inspect.getsource(function)), language="python")
+
+
+def clearest(images: Tensor, count: int) -> Tensor:
+    """Return the numbers of the `count` images with the most contrast, in their order.
+
+    Some crops of photographs show nothing but fur or table.
+
+    Args:
+        images: (N, 3, H, W).
+        count: how many numbers to return, at most N.
+    """
+    contrast = images.float().mean(1).flatten(1).std(1)
+    return contrast.argsort(descending=True)[:count].sort().values
 
 
 @torch.no_grad()
@@ -44,21 +57,26 @@ def latent_traversals(model: VAE, x: Tensor, dimensions: int = 6, reach: float =
 
 
 @torch.no_grad()
-def painted_codes(model: VQVAE) -> Tensor:
-    """Return what each code paints when it fills the whole map: (num_embeddings, 3, 32, 32)."""
-    codes = torch.arange(model.quantizer.num_embeddings)
+def painted_codes(model: VQVAE, codes: Tensor | None = None) -> Tensor:
+    """Return what each code paints when it fills the whole map: (N, 3, 32, 32).
+
+    Args:
+        model: a VQ-VAE.
+        codes: which codes, (N,); without them all codes of the codebook.
+    """
+    codes = torch.arange(model.quantizer.num_embeddings) if codes is None else codes
     maps = codes[:, None, None].expand(-1, model.grid, model.grid)
     return torch.cat([model.decode_codes(some) for some in maps.split(128)])
 
 
-def code_paints(model: VQVAE) -> Tensor:
-    """Return the colour that each code paints, (num_embeddings, 3) in [0, 1].
+def code_paints(model: VQVAE, codes: Tensor | None = None) -> Tensor:
+    """Return the colour that each code paints, (N, 3) in [0, 1].
 
     It is the mean colour in the middle of `painted_codes`, far from the edges.
     """
     side = model.image_size
     middle = slice(side // 2 - side // 8, side // 2 + side // 8)  # 12 to 20 of 32 pixels
-    return painted_codes(model)[:, :, middle, middle].mean((2, 3))
+    return painted_codes(model, codes)[:, :, middle, middle].mean((2, 3))
 
 
 def codebook_projection(model: VQVAE) -> Picture:
@@ -107,10 +125,10 @@ def code_usage(counts: Tensor) -> Picture:
     with mpl.rc_context(STYLE):
         figure = Picture(figsize=(4.8, 2.4), layout="constrained")
         axis = figure.subplots()
-        axis.bar(range(len(shares)), shares, width=1)
+        axis.bar(range(1, len(shares) + 1), shares, width=0.9 if len(shares) <= 32 else 1)
         axis.axhline(1 / len(shares), color="black", ls=":", lw=1, label="equal shares")
         axis.set(xlabel="code, most frequent first", ylabel="share of positions")
-        axis.margins(x=0)
+        rank_axis(axis, len(shares))
         axis.legend()
     figure.alt = (
         f"Bars for {len(shares)} codes in falling order: the most frequent has {shares[0]:.2%} of "
@@ -120,10 +138,53 @@ def code_usage(counts: Tensor) -> Picture:
 
 
 @torch.no_grad()
+def code_swaps(model: VQVAE, codes: Tensor, counts: Tensor, count: int = 10) -> Picture:
+    """Draw an image again and again, the codes in its middle replaced by another code.
+
+    The codes put in are those that occur and paint the most different colours.
+
+    Args:
+        model: a trained VQ-VAE.
+        codes: the image's codes (H, W).
+        counts: how often each code occurs, (num_embeddings,).
+        count: how many codes to put in, one after the other.
+    """
+    put_in = _most_different(code_paints(model), counts, count)
+    middle = slice(model.grid // 2 - 1, model.grid // 2 + 1)
+    swapped = codes.repeat(len(put_in), 1, 1)
+    swapped[:, middle, middle] = put_in[:, None, None]
+    before, after = model.decode_codes(codes[None]), model.decode_codes(swapped)
+    change = (after - before).abs().mean(1, keepdim=True).expand_as(after)
+    figure = image_grid(
+        {
+            "code": painted_codes(model, put_in),
+            "image": after,
+            f"change\n0 to {change.max():.2f}": change / change.max().clamp_min(1e-6),
+        }
+    )
+    figure.alt = (
+        f"{figure.alt} Each of {len(put_in)} codes replaces the codes in the middle; a pixel "
+        f"changes by up to {change.max():.2f} of the range."
+    )
+    return figure
+
+
+def _most_different(paints: Tensor, counts: Tensor, count: int) -> Tensor:
+    """Return codes that occur, each as far in colour from those before it as can be."""
+    occur = (counts > 0.01 * counts.mean()).nonzero().flatten()
+    colours = paints[occur]
+    chosen = [int(colours.sum(1).argmax())]
+    while len(chosen) < min(count, len(occur)):
+        chosen.append(int(torch.cdist(colours, colours[chosen]).min(1).values.argmax()))
+    return occur[chosen]
+
+
+@torch.no_grad()
 def compare(runs: Mapping[str, Run], image: int) -> Picture:
     """Draw one test image, each model's reconstruction with its error, and the image's codes.
 
-    Codes need the weights of a run.
+    An error is the mean over the three colours; one scale holds for all. Codes have the colours
+    that they paint, and need the weights of a run.
 
     Args:
         runs: model to a run of it, all on the same data.
@@ -137,10 +198,11 @@ def compare(runs: Mapping[str, Run], image: int) -> Picture:
         title, score = MODELS[name].title, f"SSIM {ssim(original, again).item():.2f}"
         scores.append(f"{title}, {score}")
         panels[f"{title}\n{score}"] = again[0]
-        panels[f"{title}\nabsolute error"] = (again - original).abs()[0]
-        codes = run.model.codes(original) if has_weights(run.folder) else None
-        if codes is not None:
-            colours = code_colours(codes, run.model.num_codes, original.shape[-1])
+        panels[f"{title}\nabsolute error"] = (again - original).abs()[0].mean(0)
+        if has_weights(run.folder) and isinstance(run.model, VQVAE):
+            occurring, places = run.model.codes(original).unique(return_inverse=True)
+            palette = code_paints(run.model, occurring)
+            colours = code_colours(places, palette, original.shape[-1])
             maps[f"{title}\ncodes"] = colours[0]
     figure = _panels(panels | maps)
     figure.alt = f"Test image {image}, its reconstructions ({'; '.join(scores)}) and their errors."
@@ -158,12 +220,19 @@ def explorer(runs: Mapping[str, Run]) -> ipywidgets.VBox:
 
 
 def _panels(panels: Mapping[str, Tensor]) -> Picture:
-    """Draw images (3, H, W) side by side with their titles."""
+    """Draw images (3, H, W), and maps (H, W) by one scale, side by side with their titles."""
+    highest = max((float(panel.max()) for panel in panels.values() if panel.ndim == 2), default=0)
     with mpl.rc_context(STYLE | {"axes.grid": False}):
-        figure = Picture(figsize=(1.08 * len(panels), 1.6), layout="constrained")
+        figure = Picture(figsize=(1.08 * len(panels) + 0.5, 1.6), layout="constrained")
         axes = figure.subplots(1, len(panels))
-        for axis, (title, pixels) in zip(axes, panels.items(), strict=True):
-            axis.imshow(pixels.permute(1, 2, 0).numpy(), interpolation="nearest")
+        for axis, (title, panel) in zip(axes, panels.items(), strict=True):
+            if panel.ndim == 2:
+                look = {"cmap": "magma", "vmin": 0, "vmax": highest}
+                drawn = axis.imshow(panel.numpy(), interpolation="nearest", **look)
+            else:
+                axis.imshow(panel.permute(1, 2, 0).numpy(), interpolation="nearest")
             axis.set_title(title, fontsize=8)
             axis.set_axis_off()
+        if highest:
+            figure.colorbar(drawn, ax=axes, label="error", fraction=0.02, pad=0.01)
     return figure

@@ -3,6 +3,7 @@
 Colours can be told apart by colour-blind readers and in grey print; markers and dashes differ too.
 """
 
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from io import BytesIO
 from pathlib import Path
@@ -70,16 +71,23 @@ class Picture(Figure):
 
     def _ipython_display_(self) -> None:
         """Show the figure in the formats that the notebook asks for, with the alt text."""
-        from IPython import get_ipython
         from IPython.display import display
 
-        data, metadata = {"text/plain": repr(self)}, {}
+        data, metadata = self.formats()
+        display(data, metadata=metadata, raw=True)
+
+    def formats(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Return the figure in the formats that the notebook asks for, and metadata of each."""
+        from IPython import get_ipython
+
+        data: dict[str, Any] = {"text/plain": repr(self)}
+        metadata: dict[str, Any] = {}
         for mimetype, formatter in get_ipython().display_formatter.formatters.items():
             made = formatter(self) if "image/" in mimetype or "pdf" in mimetype else None
             if made is not None:
                 data[mimetype], more = made if isinstance(made, tuple) else (made, {})
                 metadata[mimetype] = {**more, "alt": self.alt}
-        display(data, metadata=metadata, raw=True)
+        return data, metadata
 
 
 def model_style(model: str) -> dict[str, Any]:
@@ -236,6 +244,31 @@ def loss_curves(
     return figure
 
 
+def growing_losses(history: pd.DataFrame, terms: Sequence[str], epochs: int) -> Picture:
+    """Draw the loss terms of a training under way; the axis has room for all its epochs.
+
+    Args:
+        history: a row for each epoch so far, with `epoch` and the terms.
+        terms: loss terms of the history.
+        epochs: of the whole training.
+    """
+    with mpl.rc_context(STYLE):
+        figure = Picture(figsize=(4.8, 2.4), layout="constrained")
+        axis = figure.subplots()
+        for term, ls in zip(terms, itertools.cycle(DASHES), strict=False):
+            name = TERM_NAMES.get(term, term).replace("_", " ")
+            axis.plot(history["epoch"], history[term], ls=ls, marker=".", label=name)
+            last = history[term].iloc[-1]
+            figure.alt += f" {_capital(name)}: {history[term].iloc[0]:.3g} to {last:.3g}."
+        _loss_axis(axis)
+        _epoch_axis(axis)
+        axis.set(xlim=(0.5, epochs + 0.5), ylabel="training loss")
+        figure.legend(loc="outside right center")
+    done = int(history["epoch"].iloc[-1])
+    figure.alt = f"Curves of the loss terms over {done} of {epochs} epochs.{figure.alt}"
+    return figure
+
+
 def codebook_curves(
     histories: Mapping[Any, pd.DataFrame],
     num_embeddings: int | Mapping[Any, int],
@@ -348,9 +381,9 @@ def latent_information(mean: Tensor, log_variance: Tensor) -> Picture:
     with mpl.rc_context(STYLE):
         figure = Picture(figsize=(4.8, 2.4), layout="constrained")
         axis = figure.subplots()
-        axis.bar(range(len(kl)), kl, width=1, color=model_style("vae")["color"])
+        axis.bar(range(1, len(kl) + 1), kl, width=0.9, color=model_style("vae")["color"])
         axis.set(xlabel="latent dimension, most informative first", ylabel="KL (nats)")
-        axis.margins(x=0)
+        rank_axis(axis, len(kl))
     figure.alt = (
         f"Bars for {len(kl)} latent dimensions, in falling order: the first has {kl[0]:.2f} nats, "
         f"and {(kl > 0.05).sum()} have more than 0.05."
@@ -358,16 +391,18 @@ def latent_information(mean: Tensor, log_variance: Tensor) -> Picture:
     return figure
 
 
-def code_maps(images: Tensor, codes: Tensor, num_embeddings: int) -> Picture:
-    """Draw images (N, 3, 32, 32) above their codes (N, H, W), each code in its own colour."""
-    colours = code_colours(codes, num_embeddings, images.shape[-1])
-    return image_grid({"image": images, "codes": colours})
+def code_maps(images: Tensor, codes: Tensor, palette: Tensor) -> Picture:
+    """Draw images (N, 3, 32, 32) above their codes (N, H, W), each code in its own colour.
+
+    Args:
+        images, codes: what belongs together.
+        palette: the colour of each code, (num_embeddings, 3) in [0, 1].
+    """
+    return image_grid({"image": images, "codes": code_colours(codes, palette, images.shape[-1])})
 
 
-def code_colours(codes: Tensor, num_embeddings: int, image_size: int = SIZE) -> Tensor:
-    """Return maps of codes (N, H, W) as images (N, 3, 32, 32), each code in its own colour."""
-    generator = np.random.default_rng(0)
-    palette = torch.from_numpy(generator.random((num_embeddings, 3), np.float32))
+def code_colours(codes: Tensor, palette: Tensor, image_size: int = SIZE) -> Tensor:
+    """Return maps of codes (N, H, W) as images (N, 3, 32, 32); see `code_maps`."""
     maps = palette[codes].permute(0, 3, 1, 2)  # (N, 3, H, W)
     return torch.nn.functional.interpolate(maps, size=(image_size, image_size), mode="nearest")
 
@@ -478,6 +513,14 @@ def _loss_axis(axis: Axes) -> None:
 def _epoch_axis(axis: Axes) -> None:
     axis.set_xlabel("epoch")
     axis.xaxis.set_major_locator(ticker.MaxNLocator("auto", integer=True, min_n_ticks=1))
+
+
+def rank_axis(axis: Axes, count: int) -> None:
+    """Give the horizontal axis a place for each of `count` bars, numbered from 1."""
+    axis.set_xlim(0.5, max(count, 4) + 0.5)  # a single bar does not fill the figure
+    axis.xaxis.set_major_locator(ticker.MaxNLocator("auto", integer=True, min_n_ticks=1))
+    if count <= 8:
+        axis.set_xticks(range(1, count + 1))
 
 
 def _setting_axis(axis: Axes, name: str, values: pd.Series) -> None:

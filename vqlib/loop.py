@@ -8,7 +8,7 @@ folder.
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, Protocol
@@ -128,6 +128,14 @@ class Trainer:
             }
         )
         self._save_state()
+        if progress is not None:
+            progress.end_epoch(epoch, losses, lambda: self._draw(list(losses)))
+
+    def _draw(self, terms: Sequence[str]) -> Any:
+        """Return the curves of the loss terms so far, as a `Picture`."""
+        from vqlib.figures import growing_losses  # and matplotlib, which a terminal does not need
+
+        return growing_losses(pd.DataFrame(self.history), terms, self.config.epochs)
 
     def _progress(self) -> AbstractContextManager[Progress | None]:
         if not processes.is_first():

@@ -62,6 +62,9 @@ class _Silent(Progress):
     def is_due(self) -> bool:
         return False
 
+    def end_epoch(self, *_: object) -> None:
+        pass
+
 
 class StudyProcesses:
     """Processes that train side by side, each with one thread, as the runs of a study do.

@@ -39,6 +39,7 @@ from vqlib.bench.loops import (
     timed_step,
     train_alone,
 )
+from vqlib.bench.sampling import sampling
 from vqlib.bench.table import PLAIN, RATE, RESULTS, Row, compare, number, store, table
 from vqlib.config import TrainConfig
 from vqlib.evaluation import evaluate
@@ -69,11 +70,12 @@ class Sizes:
     quality_epochs: int  # at most, to reach the quality; 0 leaves this measurement out
     config: TrainConfig
     pictures: int = 5_000  # in a folder that is read
+    samples: int = 50  # of a prior, in each repeat
 
 
 QUICK = Sizes("quick", 3, 1_024, 10_000, 200, 2_000, 2_048, 0, TrainConfig(model="vqvae"))
 FULL = Sizes(
-    "full", 5, 4_096, 10_000, 1_000, 10_000, 50_000, 25, TrainConfig(model="vqvae"), 50_000
+    "full", 5, 4_096, 10_000, 1_000, 10_000, 50_000, 25, TrainConfig(model="vqvae"), 50_000, 250
 )
 
 
@@ -260,6 +262,11 @@ def folder_of_pictures(sizes: Sizes, images: Images, folder: Path) -> list[Row]:
     return reading(sizes.pictures, sizes.repeats, images, folder)
 
 
+def samples(sizes: Sizes, _images: Images, folder: Path) -> list[Row]:
+    """Compare sampling from a prior over codes with pythae's sampler."""
+    return sampling(sizes.config, sizes.samples, sizes.repeats, folder)
+
+
 def quality(sizes: Sizes, images: Images, folder: Path) -> list[Row]:
     """Compare how long vqlib and the plain loop train until the test error is low."""
     what = f"Training until test NMSE ≤ {QUALITY:.3f}, batch 64"
@@ -323,6 +330,7 @@ MEASUREMENTS: dict[str, Callable[[Sizes, Images, Path], list[Row]]] = {
     "images to a file of codes and back": coding,
     "growth with the number of images": growth,
     "reading a folder of pictures": folder_of_pictures,
+    f"sampling, against {peers.TRAINER}": samples,
     "GPU": gpu,
     "time to quality": quality,
 }

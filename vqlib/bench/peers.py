@@ -71,27 +71,53 @@ def training_epoch(config: TrainConfig, images: Tensor, folder: Path) -> Callabl
     return epoch
 
 
-def _trainer(config: TrainConfig, x: Tensor, folder: Path) -> Any:
-    from pythae.data.datasets import BaseDataset
+def sampler(config: TrainConfig) -> Callable[[int], Tensor]:
+    """Return a function that samples so many images with pythae's PixelCNN over 8×8 codes.
+
+    The PixelCNN has pythae's own sizes and fresh weights.
+
+    Args:
+        config: gives the codebook.
+    """
+    from pythae.samplers import PixelCNNSampler
+
+    own = PixelCNNSampler(_model(config, use_ema=False))  # it fails with an EMA codebook
+    own.is_fitted = True
+
+    @torch.no_grad()
+    def sample(count: int) -> Tensor:
+        return own.sample(count, batch_size=min(count, 250))
+
+    return sample
+
+
+def _model(config: TrainConfig, use_ema: bool = True) -> Any:
+    """Return pythae's VQ-VAE with its networks for CIFAR-10, on the CPU."""
     from pythae.models import VQVAE, VQVAEConfig
     from pythae.models.nn.benchmarks.cifar import (
         Decoder_ResNet_VQVAE_CIFAR,
         Encoder_ResNet_VQVAE_CIFAR,
     )
-    from pythae.trainers import BaseTrainer, BaseTrainerConfig
 
     model_config = VQVAEConfig(
         input_dim=(3, 32, 32),
         latent_dim=config.embedding_dim,
         num_embeddings=config.num_embeddings,
         commitment_loss_factor=config.commitment_cost,
-        use_ema=True,
+        use_ema=use_ema,
         decay=config.decay,
     )
     encoder = Encoder_ResNet_VQVAE_CIFAR(model_config)
     decoder = Decoder_ResNet_VQVAE_CIFAR(model_config)
+    return VQVAE(model_config, encoder, decoder)
+
+
+def _trainer(config: TrainConfig, x: Tensor, folder: Path) -> Any:
+    from pythae.data.datasets import BaseDataset
+    from pythae.trainers import BaseTrainer, BaseTrainerConfig
+
     trainer = BaseTrainer(
-        VQVAE(model_config, encoder, decoder),
+        _model(config),
         BaseDataset(x, torch.zeros(len(x))),
         training_config=BaseTrainerConfig(
             output_dir=str(folder),

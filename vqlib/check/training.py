@@ -12,6 +12,7 @@ from vqlib.check import codebook, vae, vqvae
 from vqlib.check.calling import fitted
 from vqlib.check.verdict import Verdict
 from vqlib.config import TrainConfig
+from vqlib.explore import clearest
 from vqlib.figures import Picture, image_grid
 from vqlib.images import load_images, scale
 from vqlib.loop import Trainer, seeded
@@ -191,5 +192,6 @@ def _train(
     if perplexity is not None:
         codes = torch.cat([model.codes(some) for some in images.test.split(250)])
         print(f"Perplexity over the test images: {float(perplexity(codes, model.num_codes)):.1f}.")
-    x = scale(images.test[:SHOWN])
+    few = images.test[: 2 * SHOWN]
+    x = scale(few[clearest(few, SHOWN)])
     return image_grid({"original": x, "yours": model.reconstruct(x)})

@@ -47,7 +47,7 @@ def codes_of(run: Run, images: Images | None = None, limit: int | None = None) -
     if images is None:
         images = images_of(run)
     check_same_images(run, images)
-    kept, kept_test = _spread(len(images.train), limit), _spread(len(images.test), limit)
+    kept, kept_test = spread(len(images.train), limit), spread(len(images.test), limit)
     train, test = images.train[kept], images.test[kept_test]
     labels, test_labels = _labels(images.labels, kept), _labels(images.test_labels, kept_test)
     rows = [
@@ -72,8 +72,8 @@ def encoded(model: ImageModel, images: Tensor) -> Tensor:
         return torch.from_numpy(image_codes(model, images)).flatten(1)
 
 
-def _spread(count: int, limit: int | None) -> Tensor:
-    """Return indices of at most `limit` of so many images, at equal distances."""
+def spread(count: int, limit: int | None) -> Tensor:
+    """Return indices of at most `limit` of so many images, at equal distances; None keeps all."""
     kept = min(limit or count, count)
     return torch.arange(kept) * count // kept
 

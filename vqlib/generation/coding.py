@@ -16,7 +16,6 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from constriction import stream
 from torch import Tensor
 
@@ -107,15 +106,10 @@ class PriorCoder:
         with torch.no_grad():
             return ideal_bits(self.prior.model, self._rows(codes))
 
-    @torch.no_grad()
     def _rows(self, codes: np.ndarray) -> Tensor:
         """Return labels and codes (N, 1 + places) of codes (N, grid, grid)."""
-        model, rows = self.prior.model, []
-        for some in torch.from_numpy(codes).flatten(1).split(BATCH):
-            labelled = [F.pad(some, (1, 0), value=label) for label in range(model.num_classes)]
-            bits = torch.stack([model.bits(each).sum(1) for each in labelled])  # (classes, B)
-            rows.append(torch.cat([bits.argmin(0)[:, None], some], 1))
-        return torch.cat(rows)
+        flat = torch.from_numpy(codes).flatten(1)
+        return torch.cat([self.prior.model.likeliest(flat)[:, None], flat], 1)
 
 
 @torch.no_grad()

@@ -1,19 +1,20 @@
-"""The commands `vqlib prior` and `vqlib sample`."""
+"""The commands `vqlib prior`, `vqlib sample` and `vqlib quality`."""
 
 import argparse
 import re
-from dataclasses import fields
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from vqlib.errors import UserError
+from vqlib.generation.assessment import FILES, assess
 from vqlib.generation.config import PRIORS, PriorConfig, settings_of_prior
 from vqlib.generation.runs import Prior, load_prior
 from vqlib.generation.training import PRIORS_FOLDER, fit_prior
+from vqlib.options import given_settings, setting_arguments, training_arguments
 from vqlib.paths import expanded
-from vqlib.runs import write_png
+from vqlib.runs import load_run, write_png
 from vqlib.system import processes
 from vqlib.system.files import as_json, make_folder
 
@@ -26,46 +27,20 @@ def prior_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "run_folder", metavar="run", help="such as results/paper/vqvae-cifar10-b256-e40-s0"
     )
-    groups: dict[str, argparse._ArgumentGroup] = {}
-    for field in fields(PriorConfig):
-        if field.name in OF_RUN:
-            continue
-        takers = [prior.title for name, prior in PRIORS.items() if _takes(name, field.name)]
-        title = f"settings of the {takers[0]}" if len(takers) == 1 else "settings"
-        if title not in groups:
-            groups[title] = parser.add_argument_group(title)
-        groups[title].add_argument(
-            "--" + field.name.replace("_", "-"),
-            dest=field.name,
-            metavar="…",
-            help=f"{field.metadata['help']} (default: {field.default})",
-        )
-    parser.add_argument(
-        "--results",
-        default=PRIORS_FOLDER,
-        type=Path,
-        help="where run folders go (default: results/priors)",
-        metavar="…",
-    )
-    parser.add_argument(
-        "--device", default="auto", help="auto, cpu or cuda (default: auto)", metavar="…"
-    )
-    parser.add_argument(
-        "--retrain", action="store_true", help="train even if the project ships the finished prior"
-    )
+    takers = {prior.title: settings_of_prior(name) for name, prior in PRIORS.items()}
+    setting_arguments(parser, PriorConfig, takers, OF_RUN)
+    training_arguments(parser, PRIORS_FOLDER, "prior")
 
 
 def run_prior(options: argparse.Namespace) -> None:
     """Run `vqlib prior`."""
-    names = [field.name for field in fields(PriorConfig) if field.name not in OF_RUN]
-    given = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
     with processes.group():
         prior = fit_prior(
             options.run_folder,
             results=options.results,
             device=options.device,
             retrain=options.retrain,
-            **given,
+            **given_settings(options, PriorConfig),
         )
         if processes.is_first():
             print(as_json(prior.evaluation))
@@ -111,6 +86,37 @@ def run_sample(options: argparse.Namespace) -> None:
     print(f"written: {options.count:,} PNG files and sheet.png in {options.output}")
 
 
+def quality_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `vqlib quality`."""
+    parser.add_argument(
+        "run_folders", metavar="run", nargs="+", help="folders that `vqlib prior` made"
+    )
+    parser.add_argument(
+        "--vae",
+        metavar="RUN",
+        nargs="+",
+        default=[],
+        help="runs of VAEs on the same images, to compare with",
+    )
+    parser.add_argument(
+        "--count", type=int, default=5_000, metavar="…", help="images of each set (default: 5000)"
+    )
+    parser.add_argument(
+        "--seeds", type=int, default=3, metavar="…", help="sets of each system (default: 3)"
+    )
+    parser.add_argument(
+        "-o", "--output", required=True, type=Path, metavar="FOLDER", help="where figures go"
+    )
+
+
+def run_quality(options: argparse.Namespace) -> None:
+    """Run `vqlib quality`."""
+    priors = [load_prior(folder) for folder in options.run_folders]
+    vaes = [load_run(folder) for folder in options.vae]
+    assess(priors, vaes, options.output, options.count, options.seeds)
+    print(f"written: {', '.join(FILES)} in {options.output}")
+
+
 def write_samples(
     prior: Prior,
     folder: Path,
@@ -146,7 +152,3 @@ def tiled(images: Tensor) -> Tensor:
 def _slug(name: str) -> str:
     """Return the part of a file's name that tells the class."""
     return "-" + re.sub(r"[^\w-]+", "_", name) if name else ""
-
-
-def _takes(prior: str, setting: str) -> bool:
-    return setting in settings_of_prior(prior)

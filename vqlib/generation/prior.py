@@ -70,6 +70,16 @@ class CodePrior(nn.Module):
         logits = self.logits(labels, codes).float().transpose(1, 2)  # (B, K, places)
         return F.cross_entropy(logits, codes, reduction="none") / math.log(2)
 
+    @torch.no_grad()
+    def likeliest(self, codes: Tensor) -> Tensor:
+        """Return the label under which each row of codes (N, places) takes the fewest bits."""
+        labels = []
+        for some in codes.split(BATCH):
+            each = [F.pad(some, (1, 0), value=label) for label in range(self.num_classes)]
+            bits = torch.stack([self.bits(rows).sum(1) for rows in each])  # (classes, B)
+            labels.append(bits.argmin(0))
+        return torch.cat(labels)
+
     def loss(self, rows: Tensor) -> dict[str, Tensor]:
         """Return the cross-entropy of rows (B, 1 + places) in bits a code, as `loss`."""
         return {"loss": self.bits(rows).mean()}

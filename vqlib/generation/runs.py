@@ -1,5 +1,6 @@
 """Finished priors: what `fit_prior` left in a run folder, and samples of them."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -44,6 +45,11 @@ class Prior(StoredRun):
     def classes(self) -> list[str]:
         """Names of the labels, as in training; empty if the images had none."""
         return self.environment["classes"]
+
+    @property
+    def bits_per_image(self) -> float:
+        """Bits of the codes of a test image, and of its class, all classes being as probable."""
+        return self.evaluation["bits_per_image"] + math.log2(max(1, len(self.classes)))
 
     @cached_property
     def vqvae(self) -> Run:
@@ -94,6 +100,14 @@ class Prior(StoredRun):
         known = encoded(self.vqvae.model, images)[:, : grid // 2 * grid]
         labels = self.labels(label, len(images))
         return self.decode(sample_codes(self.model, labels, known, temperature, seed))
+
+    def likeliest(self, images: Tensor) -> Tensor:
+        """Return the class under which the codes of each image take the fewest bits, int64 (N,).
+
+        Args:
+            images: uint8 (N, 3, 32, 32).
+        """
+        return self.model.likeliest(encoded(self.vqvae.model, images))
 
     @torch.no_grad()
     def decode(self, codes: Tensor) -> Tensor:
@@ -146,6 +160,23 @@ def load_prior(path: str | Path, vqvae: str | Path | None = None) -> Prior:
         )
     prior = open_run(folder, Prior, PriorConfig)
     return Prior(prior.folder, prior.config, expanded(vqvae)) if vqvae else prior
+
+
+def find_priors(folder: str | Path) -> list[Prior]:
+    """Return the finished priors in a folder of run folders, fewest bits a code first.
+
+    Raises:
+        UserError: if there is none, or if they are over the codes of several VQ-VAEs.
+    """
+    paths = [
+        path for path in sorted(Path(folder).glob("*")) if is_finished(path) and is_prior(path)
+    ]
+    if not paths:
+        raise UserError(f"{folder} has no finished prior: train one by `vqlib prior`")
+    priors = sorted(map(load_prior, paths), key=lambda prior: prior.evaluation["test_bits"])
+    for prior in priors[1:]:
+        check_same_vqvae(prior.folder, prior.config, priors[0].vqvae)
+    return priors
 
 
 def check_same_vqvae(folder: Path, config: PriorConfig, run: Run) -> None:

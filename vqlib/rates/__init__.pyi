@@ -30,5 +30,8 @@ from .points import run_points as run_points
 from .published import published_points as published_points
 from .reconstruct import reconstruct_pictures as reconstruct_pictures
 from .references import References as References
+from .references import all_points as all_points
 from .references import load_references as load_references
 from .references import write_references as write_references
+from .rounding import fit_rounding as fit_rounding
+from .rounding import rounded_images as rounded_images

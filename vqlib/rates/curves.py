@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 
 from vqlib.figures import STYLE, Picture, model_style
 from vqlib.models import MODELS
-from vqlib.rates.points import CODED, KL, KL_MEAN, RAW
+from vqlib.rates.points import CODED, KL, KL_MEAN, PRIOR, RAW
 
 LOOKS: dict[str, dict[str, Any]] = {  # what needs no training, in greys
     "PCA": {"color": "black", "ls": "-", "marker": "x"},
@@ -22,8 +22,7 @@ LOOKS: dict[str, dict[str, Any]] = {  # what needs no training, in greys
 }
 MEASURED = {"mean_psnr": "PSNR (dB), mean over test images", "ssim": "SSIM, mean over test images"}
 PUBLISHED: dict[str, Any] = {"color": "#666666", "ls": "", "marker": "*", "mfc": "white", "ms": 7}
-LINES = {CODED: "-", KL: "-", KL_MEAN: "--"}
-SOLID = (CODED, KL)
+LINES = {CODED: "-", KL: ":", KL_MEAN: "--"}
 
 
 def rate_distortion(
@@ -31,8 +30,10 @@ def rate_distortion(
 ) -> Picture:
     """Draw the mean of the images' PSNR, and SSIM, against bits an image.
 
-    A model's curve is solid. A thin line joins the raw and the coded point of a run. A dashed line
-    is decoded from posterior means.
+    A model's solid line has the rates that one can have. A thin line joins the points of a run: raw
+    codes, and codes coded by frequency or with a prior. The KL term is a rate that nobody writes:
+    its line is dotted if the images are decoded from samples of the posterior, and dashed if they
+    are decoded from its means.
 
     Args:
         points: rows with `system`, `setting`, `rate`, `bits` and the measures, for models and for
@@ -80,14 +81,16 @@ def _draw_reference(axis: Axes, system: str, rows: pd.DataFrame, measure: str) -
 def _draw_model(
     axis: Axes, title: str, style: Mapping[str, Any], rows: pd.DataFrame, measure: str
 ) -> None:
+    labelled = CODED if (rows["rate"] == CODED).any() else rows["rate"].iloc[0]
     for rate, kind in rows.groupby("rate", sort=False):
         means = kind.groupby("setting")[["bits", measure]].mean().sort_values("bits")
         look = {**style, "ls": LINES.get(str(rate), "")}
         if rate in (RAW, KL_MEAN):
             look["mfc"] = "white"
-        axis.plot(means["bits"], means[measure], label=title if rate in SOLID else None, **look)
-    for _, pair in rows[rows["rate"].isin([RAW, CODED])].groupby("run"):
-        axis.plot(pair["bits"], pair[measure], lw=0.8, color=style["color"])
+        axis.plot(means["bits"], means[measure], label=title if rate == labelled else None, **look)
+    codes = rows[rows["rate"].isin([RAW, CODED]) | rows["rate"].str.startswith(PRIOR)]
+    for _, same in codes.groupby("run"):
+        axis.plot(same["bits"], same[measure], lw=0.8, color=style["color"])
 
 
 def _ends(points: pd.DataFrame) -> str:

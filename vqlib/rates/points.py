@@ -1,7 +1,7 @@
 """Points of a rate–distortion curve: what a run's latent costs, and what its images lose.
 
-A run may have several rates: all codes of equal length, codes coded by their frequencies, or the KL
-term of a Gaussian latent. Each is a row of its own.
+A run may have several rates: all codes of equal length, symbols coded by their frequencies, or the
+KL term of a Gaussian latent. Each is a row of its own.
 """
 
 import math
@@ -10,67 +10,70 @@ from typing import Any
 
 import pandas as pd
 import torch
-from torch import Tensor
 
 from vqlib.errors import UserError
-from vqlib.images import scale
+from vqlib.images import Images, scale
 from vqlib.models import BATCH, MODELS, GaussianModel, kl_to_prior, reconstruct_all
 from vqlib.paths import shown
 from vqlib.rates.coding import code_probabilities, ideal_bits
 from vqlib.rates.measures import MEASURES, distortion
-from vqlib.runs import WEIGHTS, Run, has_weights, load_run_images
+from vqlib.rates.rounding import fit_rounding, rounded_images
+from vqlib.runs import WEIGHTS, Run, has_weights, images_of
 from vqlib.system.files import write_atomically
 
 FILE = "rates.csv"
 COLUMNS = ("run", "system", "setting", "rate", "bits", *MEASURES, "weights")
-RAW, CODED = "raw", "coded"
+RAW, CODED, PRIOR = "raw", "coded", "prior"  # the last with the prior's name
 KL, KL_MEAN = "KL", "KL, decoded mean"
 
 
-def rate_points(run: Run, images: Tensor) -> list[dict[str, Any]]:
-    """Return the points of a run over test images, a dictionary for each kind of rate.
+def rate_points(run: Run, images: Images) -> list[dict[str, Any]]:
+    """Return the points of a run over the test images, a dictionary for each kind of rate.
 
-    A discrete latent has two rates. `RAW` gives all codes the same length, and `CODED` is their
-    cross-entropy under `code_probabilities`. A Gaussian latent has one, its KL term over the test
-    images, and two distortions: `KL` decodes one sample of each posterior, and `KL_MEAN` decodes
-    posterior means. The KL term is what it takes to send a sample of the posterior (Havasi et al.
-    2019, https://arxiv.org/abs/1810.00440); no bits are written here. The mean gives a better
-    image, but the KL term does not pay for it. Any other latent has the bits that its model says.
+    `CODED` is a rate that one can have: of a discrete latent, the cross-entropy of its codes under
+    `code_probabilities`, and of a Gaussian one, that of its rounded means (see `rounding`). `RAW`
+    gives all codes the same length. `KL` is the KL term of a Gaussian latent over the test images
+    with the distortion of one sample of each posterior; it is what it takes to send that sample
+    (Havasi et al. 2019, https://arxiv.org/abs/1810.00440), and no bits are written here. `KL_MEAN`
+    decodes posterior means. They give better images, but the KL term does not pay for them. Any
+    other latent has the bits that its model says.
 
     Args:
         run: a run with weights.
-        images: uint8 (N, 3, 32, 32).
+        images: those that it was trained on.
 
     Returns:
         For each point its kind as `rate`, its `bits` an image, and what `distortion` gives.
     """
     if isinstance(run.model, GaussianModel):
         return _gaussian_points(run.model, images, run.data_variance)
-    batches = [(y, codes) for _, y, codes in reconstruct_all(run.model, images)]
-    lost = distortion(images, torch.cat([y for y, _ in batches]), run.data_variance)
+    batches = [(y, codes) for _, y, codes in reconstruct_all(run.model, images.test)]
+    lost = distortion(images.test, torch.cat([y for y, _ in batches]), run.data_variance)
     rates = {RAW: run.bits}
     if run.model.num_codes:
         codes = torch.cat([codes for _, codes in batches if codes is not None]).numpy()
-        rates[CODED] = ideal_bits(codes, code_probabilities(run.model)) / len(images)
+        rates[CODED] = ideal_bits(codes, code_probabilities(run.model)) / len(images.test)
     return [{"rate": rate, "bits": bits, **lost} for rate, bits in rates.items()]
 
 
 @torch.no_grad()
 def _gaussian_points(
-    model: GaussianModel, images: Tensor, data_variance: float
+    model: GaussianModel, images: Images, data_variance: float
 ) -> list[dict[str, Any]]:
     generator = torch.Generator().manual_seed(0)
     samples, means, nats = [], [], 0.0
-    for batch in images.split(BATCH):
+    for batch in images.test.split(BATCH):
         mean, log_variance = model.encode(scale(batch))
         noise = torch.randn(mean.shape, generator=generator)
         samples.append(model.decode(mean + (log_variance / 2).exp() * noise).clamp(0, 1))
         means.append(model.decode(mean).clamp(0, 1))
         nats += kl_to_prior(mean.double(), log_variance.double()).sum().item()
-    bits = nats / math.log(2) / len(images)
+    kl = nats / math.log(2) / len(images.test)
+    coded, rounded = rounded_images(model, images.test, fit_rounding(model, images.train))
+    sent = ((KL, kl, torch.cat(samples)), (KL_MEAN, kl, torch.cat(means)), (CODED, coded, rounded))
     return [
-        {"rate": rate, "bits": bits, **distortion(images, torch.cat(decoded), data_variance)}
-        for rate, decoded in ((KL, samples), (KL_MEAN, means))
+        {"rate": rate, "bits": bits, **distortion(images.test, decoded, data_variance)}
+        for rate, bits, decoded in sent
     ]
 
 
@@ -112,14 +115,18 @@ def run_points(results: str | Path, runs: list[Run]) -> pd.DataFrame:
 
 def _compute(run: Run) -> pd.DataFrame:
     print(f"{run.folder.name}: computing its rate and distortion on the test images")
-    points = pd.DataFrame(rate_points(run, load_run_images(run)))
+    return point_table(run, rate_points(run, images_of(run)))
+
+
+def point_table(run: Run, points: list[dict[str, Any]]) -> pd.DataFrame:
+    """Return points of a run, as `rate_points` gives them, with the columns `COLUMNS`."""
     facts = {
         "run": run.folder.name,
         "system": MODELS[run.config.model].title,
         "setting": run.rate_label,
         "weights": run.environment["sha256"][WEIGHTS],
     }
-    return points.assign(**facts)[list(COLUMNS)]
+    return pd.DataFrame(points).assign(**facts)[list(COLUMNS)]
 
 
 def _read(path: Path) -> pd.DataFrame:

@@ -24,6 +24,7 @@ from vqlib.paths import shown
 from vqlib.rates.codecs import CODECS, available_codecs, codec_points
 from vqlib.rates.linear import STEPS, fit_pca, gaussian_points, pca_points
 from vqlib.rates.measures import MEASURES
+from vqlib.rates.points import run_points
 from vqlib.rates.published import published_points
 from vqlib.runs import Run, check_same_images, checksum
 from vqlib.system.files import make_folder, read_bytes, read_json, write_atomically, write_json
@@ -74,8 +75,19 @@ def load_references(folder: str | Path, run: Run) -> References:
     points = read_json(folder / FILE)["points"]
     return References(
         _table(points, run.environment["dataset"]),
-        dict(zip(_drawn(points), _read_sheet(folder / SHEET, run.config.image_size), strict=True)),
+        dict(zip(_drawn(points), read_sheet(folder / SHEET, run.config.image_size), strict=True)),
     )
+
+
+def all_points(folder: str | Path, runs: list[Run]) -> pd.DataFrame:
+    """Return the points of runs and of reference systems, as `rate_distortion` draws them.
+
+    Args:
+        folder: holds the runs; see `run_points` and `load_references`.
+        runs: finished runs in it, all on the same images.
+    """
+    references = load_references(folder, runs[0])
+    return pd.concat([run_points(folder, runs), references.points], ignore_index=True)
 
 
 def write_references(folder: str | Path, images: Images) -> None:
@@ -88,7 +100,7 @@ def write_references(folder: str | Path, images: Images) -> None:
     pictures = {_key(point): point.pop("pictures") for point in points if "pictures" in point}
     table = pd.DataFrame(points, columns=[*TEXTS, *NUMBERS]).astype(object)
     rows = table.where(table.notna(), None).to_dict("records")  # JSON has no NaN
-    sheet = _sheet([pictures[key] for key in _drawn(rows)])
+    sheet = sheet_of([pictures[key] for key in _drawn(rows)])
     make_folder(Path(folder))
     write_atomically(Path(folder) / SHEET, sheet)
     content = {**_origin(images.facts), "versions": _versions(), "points": rows}
@@ -113,7 +125,7 @@ def _drawn(points: list[dict[str, Any]]) -> list[tuple[str, str]]:
     return list(dict.fromkeys(_key(point) for point in points if point["rate"] != "bound"))
 
 
-def _sheet(rows: list[Tensor]) -> bytes:
+def sheet_of(rows: list[Tensor]) -> bytes:
     """Return rows of pictures, each uint8 (N, 3, 32, 32), as an exact PNG."""
     pixels = torch.stack(rows).permute(0, 3, 1, 4, 2).flatten(0, 1).flatten(1, 2)
     buffer = BytesIO()
@@ -121,7 +133,7 @@ def _sheet(rows: list[Tensor]) -> bytes:
     return buffer.getvalue()
 
 
-def _read_sheet(path: Path, side: int) -> Tensor:
+def read_sheet(path: Path, side: int) -> Tensor:
     """Return the rows of a sheet: uint8 (rows, N, 3, 32, 32)."""
     with Image.open(path) as sheet:
         pixels = torch.from_numpy(np.array(sheet))  # (32·rows, 32·N, 3)

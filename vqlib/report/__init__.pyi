@@ -8,6 +8,10 @@ from .findings import longer_run as longer_run
 from .findings import mean_histories as mean_histories
 from .findings import precision_effect as precision_effect
 from .findings import seed_histories as seed_histories
+from .generation import accuracy_table as accuracy_table
+from .generation import in_order as in_order
+from .generation import likelihood_table as likelihood_table
+from .generation import quality_table as quality_table
 from .rates import equal_rate_table as equal_rate_table
 from .rates import pictures_near as pictures_near
 from .rates import rate_table as rate_table

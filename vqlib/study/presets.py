@@ -1,5 +1,6 @@
 """Presets: the runs that a study consists of, read and checked before anything runs."""
 
+import itertools
 from collections import Counter
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
@@ -9,6 +10,7 @@ import yaml
 
 from vqlib.config import TrainConfig, settings_of
 from vqlib.errors import UserError
+from vqlib.generation.config import PriorConfig, check_own
 from vqlib.images import resolve_dataset
 from vqlib.models import without_weights
 from vqlib.paths import HOME, ROOT
@@ -32,12 +34,14 @@ class Study:
         name: the preset's name.
         configs: one for each run.
         job: what each run asks of a cluster.
+        priors: one for each prior over the codes of its first VQ-VAE; without the weights.
         root: the project's folder, which holds presets, notebooks and results.
     """
 
     name: str
     configs: list[TrainConfig]
     job: Job = field(default_factory=Job)
+    priors: list[PriorConfig] = field(default_factory=list)
     root: Path = ROOT
 
     @property
@@ -91,6 +95,16 @@ class Study:
         return self.folder if len(rates) > len({each.model for each in self.configs}) else None
 
     @property
+    def coded(self) -> TrainConfig:
+        """The run whose codes its priors are over."""
+        return next(each for each in self.configs if each.model == "vqvae")
+
+    @property
+    def gaussian(self) -> list[TrainConfig]:
+        """The runs whose samples are compared with those of its priors: first seeds of VAEs."""
+        return [each for each in self.configs if each.model == "vae" and each.seed == 0]
+
+    @property
     def run_names(self) -> list[str]:
         """The names of its run folders."""
         return [config.run_name for config in self.configs]
@@ -135,6 +149,12 @@ class Study:
         given = {name: values[name] for name in names if name in values}
         return given | {"results": str(self.folder)}
 
+    def prior_arguments(self, prior: PriorConfig) -> dict[str, Any]:
+        """Return the values that train just this prior, for `vqlib prior`."""
+        values = prior.to_dict()
+        given = {name: values[name] for name in values if name not in ("vqvae", "weights")}
+        return {**given, "results": str(self.folder)}
+
 
 def load_study(preset: str, dataset: str | None = None, root: Path = ROOT) -> Study:
     """Read `presets/<preset>.yaml` and check every value before anything runs.
@@ -165,12 +185,13 @@ def load_study(preset: str, dataset: str | None = None, root: Path = ROOT) -> St
         values["dataset"] = dataset
     try:
         job = Job.from_dict(values.pop("job", {}))
+        wanted = values.pop("prior", None)
         configs = configs_of(values)
         found = {name: resolve_dataset(name) for name in {each.dataset for each in configs}}
         configs = [replace(each, dataset=found[each.dataset]) for each in configs]
         for config in configs:
             _check_encoding(config.dataset)
-        study = Study(preset, configs, job, root)
+        study = Study(preset, configs, job, _priors(wanted, configs), root)
         for name, count in Counter(study.run_names).items():
             if count > 1:
                 raise UserError(f"{name} is listed {count} times")
@@ -221,6 +242,27 @@ def _check_encoding(dataset: str) -> None:
         raise UserError(
             f"dataset {dataset!r} has a name that is not UTF-8: give a link to it, or rename it"
         ) from None
+
+
+def _priors(values: Any, configs: list[TrainConfig]) -> list[PriorConfig]:
+    """Return the priors that a preset asks for: one for each combination of values."""
+    if values is None:
+        return []
+    if not isinstance(values, dict):
+        raise UserError(f"prior: give settings such as {{epochs: 15}}, got {values!r}")
+    if not (vqvae := [each.run_name for each in configs if each.model == "vqvae"]):
+        raise UserError("prior: there is no VQ-VAE whose codes it could learn")
+    lists = [value if isinstance(value, list) else [value] for value in values.values()]
+    try:
+        priors = [
+            PriorConfig.from_dict({**dict(zip(values, each, strict=True)), "vqvae": vqvae[0]})
+            for each in itertools.product(*lists)
+        ]
+        for prior in priors:
+            check_own(prior)
+    except UserError as error:
+        raise UserError(f"prior: {error}") from None
+    return priors
 
 
 def _check_notebook(study: Study, config: TrainConfig) -> None:

@@ -1,26 +1,28 @@
-"""The progress of a training: a bar in a terminal, a line in a notebook, a file for others."""
+"""The progress of a training: a bar in a terminal or notebook, a curve, a file for others."""
 
 import os
 import socket
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from tqdm import tqdm
 
 from vqlib.system.files import write_json
 
 EVERY_SECONDS = 1.0
+BAR = 20  # characters
 
 
 class Progress:
     """A display and a record of a run's progress; a context manager around the training loop.
 
-    A terminal shows a tqdm bar. A notebook shows a line that changes in place: JupyterLab shows it
-    live, and papermill stores it once. `vqlib status` reads `progress.json` in the run folder.
+    A terminal shows a tqdm bar. A notebook shows a bar and, from the second epoch on, the losses so
+    far as a curve. Both change in place: JupyterLab shows them live, papermill stores them once.
+    `vqlib status` reads `progress.json` in the run folder.
 
     Args:
         folder: the run folder.
@@ -33,10 +35,12 @@ class Progress:
         self.epochs = epochs
         self.steps_per_epoch = steps_per_epoch
         self.first_step: int | None = None
-        self.started = self.shown = time.monotonic()
+        self.started = self.shown = self.drawn = time.monotonic()
+        self.line = "training"
+        self.draw: Callable[[], Any] | None = None
 
     def __enter__(self) -> Self:
-        self.display = _display(self.epochs * self.steps_per_epoch, "training…")
+        self.display = _display(self.epochs * self.steps_per_epoch, f"{self.line}…")
         self._record(0, 0, {}, None)
         return self
 
@@ -46,7 +50,9 @@ class Progress:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self.display.close("trained" if error is None else "stopped")
+        if error is None and self.draw is not None:
+            self.display.draw(self.draw)
+        self.display.close(self.line if error is None else f"stopped: {self.line}")
 
     def is_due(self) -> bool:
         """Return whether it is time to show again."""
@@ -70,7 +76,23 @@ class Progress:
             rate = (done - self.first_step) / (self.shown - self.started)
             seconds_left = (total - done) / rate
         self._record(epoch, step, losses, seconds_left)
+        self.line = describe(epoch, self.epochs, losses, None)
         self.display.show(done, describe(epoch, self.epochs, losses, seconds_left))
+
+    def end_epoch(self, epoch: int, losses: dict[str, float], draw: Callable[[], Any]) -> None:
+        """Keep the losses of an epoch, and show those of all epochs so far.
+
+        Args:
+            epoch: the number of the epoch, from 1.
+            losses: means of the loss terms in this epoch.
+            draw: returns a `Picture` of the losses so far; only a notebook asks for it.
+        """
+        self.line = describe(epoch, self.epochs, losses, None)
+        self.draw = draw if epoch > 1 else None
+        now = time.monotonic()
+        if self.draw is not None and now - self.drawn >= EVERY_SECONDS:
+            self.display.draw(self.draw)
+            self.drawn, self.draw = now, None
 
     def _record(
         self, epoch: int, step: int, losses: dict[str, float], seconds_left: float | None
@@ -145,20 +167,37 @@ class _TerminalBar:
         self.bar.n = done
         self.bar.set_description_str(line)
 
-    def close(self, _last: str) -> None:
+    def draw(self, picture: Callable[[], Any]) -> None:
+        pass  # a terminal shows no pictures
+
+    def close(self, last: str) -> None:
         self.bar.close()
 
 
 class _NotebookLine:
-    """A line of output that changes in place."""
+    """A bar with a line of text, and a picture beneath it; both change in place."""
 
-    def __init__(self, first: str) -> None:
+    def __init__(self, steps: int, first: str) -> None:
         from IPython.display import display
 
+        self.steps = steps
+        self.display = display
+        self.picture: Any = None
         self.handle = display({"text/plain": first}, raw=True, display_id=True)
 
     def show(self, done: int, line: str) -> None:
-        self.handle.update({"text/plain": line}, raw=True)
+        share = done / self.steps
+        bar = "█" * round(share * BAR) + "░" * (BAR - round(share * BAR))
+        self.handle.update({"text/plain": f"{bar} {share:.0%} · {line}"}, raw=True)
+
+    def draw(self, picture: Callable[[], Any]) -> None:
+        data, metadata = picture().formats()
+        if not any("image/" in mimetype for mimetype in data):
+            return  # the notebook shows no figures
+        if self.picture is None:
+            self.picture = self.display(data, metadata=metadata, raw=True, display_id=True)
+        else:
+            self.picture.update(data, metadata=metadata, raw=True)
 
     def close(self, last: str) -> None:
         self.handle.update({"text/plain": last}, raw=True)
@@ -176,5 +215,5 @@ def _display(total: int, first: str) -> _TerminalBar | _NotebookLine:
 
         shell = get_ipython()
         if shell is not None and hasattr(shell, "kernel"):
-            return _NotebookLine(first)
+            return _NotebookLine(total, first)
     return _TerminalBar(total)
