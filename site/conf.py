@@ -19,6 +19,7 @@ myst_heading_anchors = 3
 nb_execution_mode = "off"  # the outputs are those that the notebooks store
 nb_custom_formats = {".ipynb": "stored.read"}
 nb_merge_streams = True
+nb_render_markdown_format = "myst"  # links to other notebooks lead to their pages
 mathjax_path = "mathjax/tex-chtml.js"
 mathjax3_config = {"chtml": {"scale": 0.92}}
 

@@ -163,7 +163,7 @@ def code_swaps(model: VQVAE, codes: Tensor, counts: Tensor, count: int = 10) -> 
         }
     )
     figure.alt = (
-        f"{figure.alt} Each of {len(put_in)} codes replaces the codes in the middle; a pixel "
+        f"{figure.alt} The code of each column replaces those in the middle of the image; a pixel "
         f"changes by up to {change.max():.2f} of the range."
     )
     return figure

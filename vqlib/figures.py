@@ -104,10 +104,12 @@ def image_grid(rows: Mapping[str, Tensor], width: float = 6.5) -> Picture:
     """
     count = max(len(images) for images in rows.values())
     with mpl.rc_context(STYLE):
-        figure = Picture(figsize=(width, 0.12 + width * 0.88 / count * len(rows)))
+        side = width * 0.88 / max(count, 5)  # fewer images do not grow any further
+        figure = Picture(figsize=(width, 0.12 + side * len(rows)))
         axes = figure.subplots(len(rows), 1, squeeze=False)[:, 0]
         for axis, (label, images) in zip(axes, rows.items(), strict=True):
             axis.imshow(_strip(images), interpolation="nearest")
+            axis.set_anchor("C" if count >= 5 else "W")
             axis.set_ylabel(label, rotation=0, ha="right", va="center")
             axis.set(xticks=[], yticks=[])
             axis.grid(False)

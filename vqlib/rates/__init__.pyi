@@ -14,6 +14,7 @@ from .commands import run_reconstruct as run_reconstruct
 from .curves import rate_distortion as rate_distortion
 from .equal import at_rate as at_rate
 from .equal import equal_rate as equal_rate
+from .equal import nearest as nearest
 from .equal import seed_spread as seed_spread
 from .linear import fit_pca as fit_pca
 from .linear import gaussian_points as gaussian_points

@@ -49,6 +49,23 @@ def equal_rate(points: pd.DataFrame, bits: float) -> pd.DataFrame:
     return table.dropna(how="all").sort_values("psnr", ascending=False)
 
 
+def nearest(points: pd.DataFrame, bits: float) -> pd.DataFrame:
+    """Return the points of each system and kind of rate that stand nearest to a rate.
+
+    Args:
+        points: with `system`, `setting`, `rate` and `bits`.
+        bits: the rate, bits an image; nearness is that of logarithms.
+
+    Returns:
+        The points of one setting of each system and kind of rate, with all their seeds.
+    """
+    settings = points.groupby(["system", "rate", "setting"], sort=False)["bits"].mean().map(math.log)
+    distances = (settings - math.log(bits)).abs()
+    found = distances.loc[distances.groupby(["system", "rate"], sort=False).idxmin()].index
+    keys = pd.MultiIndex.from_frame(points[["system", "rate", "setting"]])
+    return points[keys.isin(found)]
+
+
 def seed_spread(points: pd.DataFrame, measure: str) -> float:
     """Return the largest standard deviation of a measure over the seeds of a setting.
 

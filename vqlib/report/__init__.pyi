@@ -13,9 +13,11 @@ from .generation import in_order as in_order
 from .generation import likelihood_table as likelihood_table
 from .generation import quality_table as quality_table
 from .rates import equal_rate_table as equal_rate_table
+from .rates import means as means
 from .rates import pictures_near as pictures_near
 from .rates import rate_table as rate_table
 from .rates import run_pictures as run_pictures
+from .rates import shipped_near as shipped_near
 from .tables import claim_table as claim_table
 from .tables import comparison_table as comparison_table
 from .tables import final_losses as final_losses

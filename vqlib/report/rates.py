@@ -2,15 +2,20 @@
 
 import math
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 
 import pandas as pd
 from torch import Tensor
 
 from vqlib.models import MODELS
-from vqlib.rates.equal import equal_rate, seed_spread
-from vqlib.rates.points import CODED
+from vqlib.paths import ROOT
+from vqlib.rates.equal import equal_rate, nearest, seed_spread
+from vqlib.rates.measures import MEASURES
+from vqlib.rates.points import CODED, KL, RAW
+from vqlib.rates.references import all_points
 from vqlib.report.words import number
 from vqlib.runs import Run
+from vqlib.study import load_runs, load_summary
 
 HEADINGS = {  # measure to heading and decimals
     "nmse": ("NMSE", 4),
@@ -18,6 +23,7 @@ HEADINGS = {  # measure to heading and decimals
     "mean_psnr": ("PSNR, mean of images (dB)", 2),
     "ssim": ("SSIM", 3),
 }
+RATES = ROOT / "results" / "rate"
 SENT = (CODED, "without header")  # the rate at which a system's pictures are compared
 
 
@@ -54,6 +60,25 @@ def equal_rate_table(points: pd.DataFrame, bits: float) -> pd.DataFrame:
             row[heading] = number(measures[measure], seed_spread(of_system, measure), decimals)
         rows.append(row)
     return pd.DataFrame(rows)
+
+
+def shipped_near(bits: float, folder: Path = RATES) -> pd.DataFrame:
+    """Return the points of each system that stand nearest to a rate; see `nearest`.
+
+    Args:
+        bits: the rate, bits an image.
+        folder: of the runs and the reference systems; by default, those that the project ships.
+
+    Returns:
+        Points whose rates can be sent, and those of the KL term with images from samples.
+    """
+    points = all_points(folder, load_runs(folder, load_summary(folder)))
+    return nearest(points[points["rate"].isin([RAW, KL, *SENT])], bits)
+
+
+def means(points: pd.DataFrame) -> pd.DataFrame:
+    """Return bits and measures of each system and kind of rate, as means over its points."""
+    return points.groupby(["system", "rate"])[["bits", *MEASURES]].mean()
 
 
 def run_pictures(runs: Iterable[Run]) -> dict[tuple[str, str], Tensor]:
