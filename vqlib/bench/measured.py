@@ -10,6 +10,10 @@ MEASURED = (  # what, and what it is compared with
     ("Reading a folder of small pictures, and again", "torchvision's ImageFolder"),
     ("The full evaluation of a run", ""),
     ("Images to a file of codes and back, with memory", ""),
+    (
+        "Sampling images from a prior over codes",
+        "pythae's PixelCNN, which runs its whole network for each code",
+    ),
     ("Speed and memory with a quarter, half and all of the images", ""),
     ("Training both models on a GPU, if there is one", "the plain loop (VQ-VAE only)"),
     ("Training until the test error is low; not with --quick", "the plain loop"),
