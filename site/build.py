@@ -21,7 +21,7 @@ from vqlib.page import write_page
 from vqlib.paths import ROOT
 
 HERE = Path(__file__).parent
-PAGES = ("CONTRIBUTING.md", "docs/*.md", "results/README.md", "tests/README.md")
+PAGES = ("CHANGELOG.md", "CONTRIBUTING.md", "docs/*.md", "results/README.md", "tests/README.md")
 NOTEBOOKS = ("notebooks/*.ipynb", "notebooks/exercises/**/*.ipynb")
 EXPLORED = ("vae-cifar10-b256-e40-s0", "vqvae-cifar10-b256-e40-s0")
 EXPLORER = '<p><a class="explorer" href="explorer.html">Play with both models</a></p>'

@@ -151,8 +151,8 @@ def test_a_preset_says_what_its_jobs_ask_for(preset: Path, project: Path) -> Non
 @pytest.mark.parametrize(
     ("job", "facts"),
     [
-        ("job: {gpu: 1}", ("cores, memory, minutes, gpus", "{'gpu': 1}")),
-        ("job: 3", ("cores, memory, minutes, gpus", "got 3")),
+        ("job: {gpu: 1}", ("cores, memory, minutes, gpus", "{'gpu': '1'}")),
+        ("job: 3", ("cores, memory, minutes, gpus", "got '3'")),
         ("job: {cores: 0}", ("cores", "at least 1", "got 0")),
         ("job: {gpus: -1}", ("gpus", "at least 0", "got -1")),
         ("job: {memory: 3 GB}", ("memory", "whole number", "'3 GB'")),

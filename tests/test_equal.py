@@ -53,3 +53,10 @@ def test_the_nearest_points_are_those_of_one_setting_of_each_system_and_rate() -
     kl = points("A", ("a", 90, 21.0), ("c", 500, 31.0)).assign(rate="KL")
     found = nearest(pd.concat([of_a, of_b, kl], ignore_index=True), 500)
     assert found["bits"].tolist() == [280, 300, 5000, 500]  # 290 is nearer to 500 than 900 is
+
+
+def test_a_latent_that_says_nothing_is_near_to_no_rate() -> None:
+    curve = points("A", ("collapsed", 0, 15.0), ("a", 100, 20.0), ("b", 400, 24.0))
+    assert nearest(curve, 1)["bits"].tolist() == [100]
+    assert at_rate(curve, 200, "psnr") == pytest.approx(22)
+    assert math.isnan(at_rate(curve, 50, "psnr"))

@@ -79,7 +79,7 @@ def test_what_needs_the_project_says_so(vqlib: Installed) -> None:
 
 def test_a_checkout_s_presets_are_found_from_the_wheel(vqlib: Installed) -> None:
     done = vqlib("study", "nothing", VQLIB_HOME=str(ROOT))
-    assert "choose one of paper" in done.stderr
+    assert "choose one of generation, paper" in done.stderr
 
 
 def test_data_are_sought_in_the_own_folder_or_kept_in_the_cache(site: Path, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ CHUNK = 500  # rows of distances at a time
 def frechet_distance(real: Tensor, fake: Tensor) -> float:
     """Return the squared Fréchet distance between two Gaussians with the sets' moments.
 
-    |m1 - m2|² + tr(C1 + C2 - 2 (C1 C2)^½). With Inception's features, this is the FID (Heusel et
+    ‖m1 - m2‖² + tr(C1 + C2 - 2 (C1 C2)^½). With Inception's features, this is the FID (Heusel et
     al. 2017, https://arxiv.org/abs/1706.08500). The last trace is that of (R C2 R)^½, in which
     R = C1^½; this matrix is symmetric.
 

@@ -25,7 +25,8 @@ def at_rate(points: pd.DataFrame, bits: float, measure: str) -> float:
         The measure, or NaN if there are no points on both sides of the rate: nothing is
         extrapolated.
     """
-    curve = points.groupby("setting")[["bits", measure]].mean().sort_values("bits")
+    sent = points[points["bits"] > 0]
+    curve = sent.groupby("setting")[["bits", measure]].mean().sort_values("bits")
     if curve.empty or not curve["bits"].iloc[0] <= bits <= curve["bits"].iloc[-1]:
         return math.nan
     return float(np.interp(math.log(bits), np.log(curve["bits"]), curve[measure]))
@@ -59,10 +60,9 @@ def nearest(points: pd.DataFrame, bits: float) -> pd.DataFrame:
     Returns:
         The points of one setting of each system and kind of rate, with all their seeds.
     """
-    settings = (
-        points.groupby(["system", "rate", "setting"], sort=False)["bits"].mean().map(math.log)
-    )
-    distances = (settings - math.log(bits)).abs()
+    sent = points[points["bits"] > 0]  # a latent that says nothing is near to no rate
+    settings = sent.groupby(["system", "rate", "setting"], sort=False)["bits"].mean()
+    distances = np.log(settings / bits).abs()
     found = distances.loc[distances.groupby(["system", "rate"], sort=False).idxmin()].index
     keys = pd.MultiIndex.from_frame(points[["system", "rate", "setting"]])
     return points[keys.isin(found)]

@@ -108,7 +108,8 @@ def pictures_near(
         count: how many pictures.
     """
     rows = {}
-    for system, each in points[points["rate"].isin(SENT)].groupby("system", sort=False):
+    sent = points[points["rate"].isin(SENT) & (points["bits"] > 0)]
+    for system, each in sent.groupby("system", sort=False):
         distance = (each["bits"] / bits).map(lambda ratio: abs(math.log(ratio)))
         nearest = each.loc[distance.idxmin()]
         if distance.min() <= math.log(1.5):
