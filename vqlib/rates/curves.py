@@ -100,7 +100,7 @@ def _ends(points: pd.DataFrame) -> str:
         first, last = rows.loc[rows["bits"].idxmin()], rows.loc[rows["bits"].idxmax()]
         if np.isfinite([first["mean_psnr"], last["mean_psnr"]]).all():
             sentences.append(
-                f"{system}: {first['bits']:,.0f} bits, {first['psnr']:.1f} dB, to "
-                f"{last['bits']:,.0f} bits, {last['psnr']:.1f} dB."
+                f"{system}: {first['bits']:,.0f} bits, {first['mean_psnr']:.1f} dB, to "
+                f"{last['bits']:,.0f} bits, {last['mean_psnr']:.1f} dB."
             )
     return " ".join(sentences)
