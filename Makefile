@@ -2,13 +2,15 @@ PYTHON ?= python3
 PRESET ?= quick
 BIN := .venv/bin
 READY := .venv/ready
+SECONDS := .venv/seconds
 ON_ALL_CORES := --numprocesses auto --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
 .PHONY: report status test lab docs site clean help
 
-report: $(READY)  ## run a study, draw its figures and write its PDF (PRESET=quick, paper, rate …; RETRAIN=1; EXECUTOR=slurm)
-	@$(BIN)/vqlib study $(PRESET) $(if $(RETRAIN),--retrain) $(if $(KEEP_GOING),--keep-going) $(if $(EXECUTOR),--executor $(EXECUTOR))
+report: $(READY)  ## run a study, draw its figures and write its PDF (PRESET=quick, paper, rate …; RETRAIN=1; EXECUTOR=slurm; TORCH=cpu)
+	@export VQLIB_PACKAGES="$$(cat $(SECONDS) 2> /dev/null)"; rm -f $(SECONDS); \
+	$(BIN)/vqlib study $(PRESET) $(if $(RETRAIN),--retrain) $(if $(KEEP_GOING),--keep-going) $(if $(EXECUTOR),--executor $(EXECUTOR))
 
 status: $(READY)  ## list the runs under way: epoch, losses, time left
 	@$(BIN)/vqlib status
@@ -39,6 +41,13 @@ $(READY): requirements.lock pyproject.toml
 	@echo "Setting up .venv (several hundred MB to several GB; only the first time)"
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed, this is " + sys.version.split()[0] + ": make PYTHON=/path/to/python3")'
 	$(PYTHON) -m venv .venv
+	@date +%s > $(SECONDS)
+ifeq ($(TORCH),cpu)  # uv knows where PyTorch keeps its builds without GPU libraries
+	grep -vE '^(cuda|nvidia|triton)' requirements.lock > .venv/cpu.lock
+	$(BIN)/pip install --quiet --disable-pip-version-check uv
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --torch-backend cpu --requirement .venv/cpu.lock
+else
 	$(BIN)/pip install --quiet --disable-pip-version-check --requirement requirements.lock
+endif
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --editable .
-	@touch $@
+	@echo $$(($$(date +%s) - $$(cat $(SECONDS)))) > $(SECONDS) && touch $@
