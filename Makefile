@@ -3,6 +3,9 @@ PRESET ?= quick
 BIN := .venv/bin
 READY := .venv/ready
 SECONDS := .venv/seconds
+PIP := $(BIN)/pip install --quiet --disable-pip-version-check
+# It takes a fifth of pip's processor time. It does not read pip's settings, so pip comes second.
+UV := $(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps
 ON_ALL_CORES := --numprocesses auto --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
@@ -42,12 +45,12 @@ $(READY): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed, this is " + sys.version.split()[0] + ": make PYTHON=/path/to/python3")'
 	$(PYTHON) -m venv .venv
 	@date +%s > $(SECONDS)
+	$(PIP) uv
 ifeq ($(TORCH),cpu)  # uv knows where PyTorch keeps its builds without GPU libraries
 	grep -vE '^(cuda|nvidia|triton)' requirements.lock > .venv/cpu.lock
-	$(BIN)/pip install --quiet --disable-pip-version-check uv
-	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --torch-backend cpu --requirement .venv/cpu.lock
+	$(UV) --torch-backend cpu --requirement .venv/cpu.lock
 else
-	$(BIN)/pip install --quiet --disable-pip-version-check --requirement requirements.lock
+	$(UV) --requirement requirements.lock || $(PIP) --requirement requirements.lock
 endif
-	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --editable .
+	$(PIP) --no-deps --editable .
 	@echo $$(($$(date +%s) - $$(cat $(SECONDS)))) > $(SECONDS) && touch $@
