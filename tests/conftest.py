@@ -198,7 +198,7 @@ def small_runs(
 
 
 class Autoencoder(ImageModel):
-    """A plain autoencoder; it shares a setting with the VAE and has no notebook of its own."""
+    """A plain autoencoder, whose loss has a single term; it shares a setting with the VAE."""
 
     title = "AE"
 
@@ -215,8 +215,7 @@ class Autoencoder(ImageModel):
 
     def loss(self, x: Tensor) -> dict[str, Tensor]:
         x = scale(x) if x.dtype == torch.uint8 else x
-        error = (self.decoder(self.encoder(x)) - x).square().mean() / self.data_variance
-        return {"loss": error, "reconstruction": error}
+        return {"loss": (self.decoder(self.encoder(x)) - x).square().mean() / self.data_variance}
 
     @torch.no_grad()
     def reconstruct(self, x: Tensor) -> Tensor:

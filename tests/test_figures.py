@@ -293,6 +293,12 @@ def test_loss_curves_are_the_histories(histories: Histories, x: str) -> None:
             assert np.array_equal(drawn[str(size)], history[[x, term]])
 
 
+def test_a_term_that_the_loss_does_not_have_has_no_panel(histories: Histories) -> None:
+    without = {size: history.drop(columns="reconstruction") for size, history in histories.items()}
+    figure = figures.loss_curves(without)
+    assert [axis.get_title() for axis in figure.axes] == ["total"]
+
+
 def test_a_band_spans_the_losses_of_all_seeds(histories: Histories) -> None:
     seeds = {size: [history, history * 2] for size, history in histories.items()}
     figure = figures.loss_curves(histories, ("loss",), seeds=seeds)

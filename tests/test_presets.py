@@ -262,6 +262,12 @@ def test_an_unknown_preset_names_those_there_are() -> None:
 
 
 @pytest.mark.faults
+def test_a_size_that_a_model_does_not_have_is_refused(load: Load, autoencoder: str) -> None:
+    preset = GOOD.replace(", ".join(STUDIED), f"vae, {autoencoder}") + "image_size: 64\n"
+    refusal(lambda: load(preset), autoencoder, "image_size")
+
+
+@pytest.mark.faults
 @pytest.mark.parametrize("name", ["../presets/mine", "folder", "mine.yaml", ""])
 def test_a_preset_is_a_file_in_presets_by_its_name(load: Load, tmp_path: Path, name: str) -> None:
     (tmp_path / "presets" / "folder.yaml").mkdir()

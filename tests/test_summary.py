@@ -62,6 +62,25 @@ def test_the_summary_says_what_the_runs_say(small_runs: dict[str, Run]) -> None:
     assert pd.isna(summary.loc["vae", "perplexity"])
 
 
+def test_a_loss_without_a_reconstruction_term_leaves_its_place_empty(
+    small_runs: dict[str, Run],
+    small_config: Callable[..., TrainConfig],
+    few_photos: Images,
+    tmp_path: Path,
+    autoencoder: str,
+) -> None:
+    other = small_runs["vqvae"]
+    study = Study("mine", [small_config(autoencoder), other.config], root=tmp_path)
+    run = fit(study.configs[0], few_photos, study.folder)
+    shutil.copytree(other.folder, study.folder / other.folder.name)
+    write_summary(study)
+    summary = load_summary(study.folder).set_index("model")
+    assert summary.loc[autoencoder, "train_loss"] == run.history["loss"].iloc[-1]
+    losses = summary["train_reconstruction_loss"]
+    assert pd.isna(losses[autoencoder])
+    assert losses["vqvae"] == other.history["reconstruction"].iloc[-1]
+
+
 def test_the_summary_begins_with_the_fixed_columns(small_runs: dict[str, Run]) -> None:
     fixed = (
         "model batch_size seed epochs steps precision device train_loss "

@@ -212,12 +212,13 @@ def loss_curves(
 
     Args:
         histories: value of the setting `by` to history, as `Run.history` gives it.
-        terms: columns of the histories.
+        terms: columns of the histories; one that they lack is left out.
         x: `epoch` or `steps`.
         seeds: value to the histories of all its seeds; a band spans their values.
         by: the setting in which the histories differ; if several, the keys are tuples.
     """
     names = _names(by)
+    terms = [term for term in terms if all(term in history for history in histories.values())]
     with mpl.rc_context(STYLE):
         figure = Picture(figsize=(3.25 * len(terms), 2.9), layout="constrained")
         for axis, term in zip(figure.subplots(1, len(terms), squeeze=False)[0], terms, strict=True):

@@ -129,7 +129,7 @@ class Run(StoredRun):
     """A finished run of a model of images."""
 
     config: TrainConfig
-    columns = ("epoch", "steps", "seconds", "loss", "reconstruction", "test_nmse")
+    columns = (*StoredRun.columns, "test_nmse")
 
     @cached_property
     def model(self) -> ImageModel:
