@@ -100,15 +100,16 @@ def examples(count: int) -> Callable:
     )
 
 
-def drawing(module: ModuleType) -> list[str]:
-    """Return the names of a module's public functions that return a `Picture`."""
-    return [
+def drawing(*modules: ModuleType) -> list[str]:
+    """Return the sorted names of public functions of these modules that return a `Picture`."""
+    return sorted(
         name
+        for module in modules
         for name, thing in inspect.getmembers(module, inspect.isfunction)
         if thing.__module__ == module.__name__
         and inspect.signature(thing).return_annotation is Picture
         and not name.startswith("_")
-    ]
+    )
 
 
 @pytest.fixture(autouse=True)

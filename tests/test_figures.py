@@ -17,7 +17,7 @@ from pypdf import PdfReader
 from torch import Tensor
 from traitlets.config import Config
 
-from vqlib import figures
+from vqlib import curves, figures
 from vqlib.figures import Picture
 from vqlib.models import MODELS
 
@@ -136,7 +136,7 @@ ALT: dict[str, tuple[str, ...]] = {  # numbers and names that the alt text must 
 
 
 def test_every_function_that_draws_is_tested(drawn: dict[str, Picture]) -> None:
-    assert sorted(drawn) == sorted(ALT) == drawing(figures)
+    assert sorted(drawn) == sorted(ALT) == drawing(figures, curves)
 
 
 @pytest.mark.parametrize("name", ALT)

@@ -5,6 +5,7 @@ import math
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -132,6 +133,25 @@ def test_what_varies_beyond_the_fixed_columns_has_a_column(swept: Study, capsys:
     assert [run.folder for run in load_runs(swept.folder, summary)] == swept.run_folders
     assert capsys.readouterr().out == ""
     assert is_current(swept)
+
+
+def test_a_setting_that_is_a_list_is_the_same_text_in_the_file_and_for_the_runs(
+    swept: Study, monkeypatch: pytest.MonkeyPatch, capsys: Output
+) -> None:
+    whole: Any = Run.settings
+
+    def settings(run: Run) -> dict[str, Any]:
+        values = whole.fget(run)
+        codes = values.get("num_embeddings")
+        return values | ({"num_embeddings": (codes, 5)} if codes else {})
+
+    monkeypatch.setattr(Run, "settings", property(settings))
+    write_summary(swept)
+    summary = load_summary(swept.folder)
+    assert summary["num_embeddings"].dropna().tolist() == ["32x5", "8x5"]
+    capsys.readouterr()
+    load_runs(swept.folder, summary)
+    assert capsys.readouterr().out == ""
 
 
 def test_whole_numbers_stay_whole_if_a_model_does_not_have_the_setting(swept: Study) -> None:

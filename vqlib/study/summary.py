@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from vqlib.config import DATA, TrainConfig, varied
+from vqlib.config import DATA, TrainConfig, varied, written
 from vqlib.errors import UserError
 from vqlib.evaluation import METRICS
 from vqlib.paths import expanded, shown
@@ -31,7 +31,8 @@ def summarise(runs: list[Run]) -> pd.DataFrame:
 
     Training losses are those of the last epoch, test figures those of the stored weights. The
     columns are `SUMMARY_COLUMNS`, then any other setting in which runs differ, then any other
-    metric that has a heading. A metric, a further setting or a reconstruction loss that a run does not have is NaN.
+    metric that has a heading. A setting that is a list is text such as `8x5x5`. A metric, a
+    further setting or a reconstruction loss is NaN if the run does not have it.
 
     Raises:
         UserError: if the runs are not of the same images, or a run lacks anything but a metric or
@@ -47,7 +48,8 @@ def summarise(runs: list[Run]) -> pd.DataFrame:
         rows.append({column: _value(run, column, values) for column in known})
     table = pd.DataFrame(rows, columns=known)
     after = len(SUMMARY_COLUMNS)
-    return pd.concat([table.iloc[:, :after], settings[further], table.iloc[:, after:]], axis=1)
+    own = settings[further].map(lambda value: written(value) if isinstance(value, tuple) else value)
+    return pd.concat([table.iloc[:, :after], own, table.iloc[:, after:]], axis=1)
 
 
 def load_summary(results: str | Path) -> pd.DataFrame:
