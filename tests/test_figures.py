@@ -297,6 +297,8 @@ def test_a_term_that_the_loss_does_not_have_has_no_panel(histories: Histories) -
     without = {size: history.drop(columns="reconstruction") for size, history in histories.items()}
     figure = figures.loss_curves(without)
     assert [axis.get_title() for axis in figure.axes] == ["total"]
+    some = {**histories, 16: without[16]}
+    assert set(lines(figures.loss_curves(some), 1)) == {"64"}
 
 
 def test_a_band_spans_the_losses_of_all_seeds(histories: Histories) -> None:

@@ -28,18 +28,21 @@ def loss_curves(
 
     Args:
         histories: value of the setting `by` to history, as `Run.history` gives it.
-        terms: columns of the histories; one that they lack is left out.
+        terms: columns of the histories; a history without one has no line in its panel, and a
+            term that none has has no panel.
         x: `epoch` or `steps`.
         seeds: value to the histories of all its seeds; a band spans their values.
         by: the setting in which the histories differ; if several, the keys are tuples.
     """
     names = as_list(by)
-    terms = [term for term in terms if all(term in history for history in histories.values())]
+    terms = [term for term in terms if any(term in history for history in histories.values())]
     with mpl.rc_context(STYLE):
         figure = Picture(figsize=(3.25 * len(terms), 2.9), layout="constrained")
         for axis, term in zip(figure.subplots(1, len(terms), squeeze=False)[0], terms, strict=True):
             ends = []
             for key, history, look in _curves(histories, names):
+                if term not in history:
+                    continue
                 axis.plot(history[x], history[term], **look)
                 if seeds:
                     values = np.stack([each[term] for each in seeds[key]])
