@@ -17,7 +17,6 @@ from hypothesis import strategies as st
 
 from vqlib import TrainConfig
 from vqlib.config import settings_of
-from vqlib.models import MODELS
 from vqlib.paths import ROOT
 from vqlib.study import Study, load_study, sweep
 from vqlib.study.parameters import typed_parameters
@@ -232,7 +231,7 @@ def test_a_setting_that_is_a_list_has_one_value_unless_its_items_are_lists(
 
 def test_the_rate_preset_varies_the_rate_of_three_models() -> None:
     rate = load_study("rate", dataset="photos")
-    assert {c.model for c in rate.configs} == set(MODELS)
+    assert {c.model for c in rate.configs} == {"vae", "vqvae", "svae"}
     assert {(c.batch_size, c.limit) for c in rate.configs} == {(128, None)}
     assert {c.num_embeddings for c in rate.configs} == {16, 64, 512, 4096}
 
