@@ -56,7 +56,7 @@ def test_the_summary_says_what_the_runs_say(small_runs: dict[str, Run]) -> None:
     for model, run in small_runs.items():
         row, last = summary.loc[model], run.history.iloc[-1]
         assert row["test_ssim"] == run.evaluation["test_ssim"]
-        assert row["train_reconstruction_loss"] == last["reconstruction"]
+        assert row["train_loss"] == last["loss"]
         assert row["steps"] == last["steps"]
         assert row["seconds"] == pytest.approx(run.history["seconds"].sum(), abs=0.1)
         assert row["bits"] == run.bits
