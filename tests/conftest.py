@@ -100,15 +100,16 @@ def examples(count: int) -> Callable:
     )
 
 
-def drawing(module: ModuleType) -> list[str]:
-    """Return the names of a module's public functions that return a `Picture`."""
-    return [
+def drawing(*modules: ModuleType) -> list[str]:
+    """Return the sorted names of public functions of these modules that return a `Picture`."""
+    return sorted(
         name
+        for module in modules
         for name, thing in inspect.getmembers(module, inspect.isfunction)
         if thing.__module__ == module.__name__
         and inspect.signature(thing).return_annotation is Picture
         and not name.startswith("_")
-    ]
+    )
 
 
 @pytest.fixture(autouse=True)
@@ -198,7 +199,7 @@ def small_runs(
 
 
 class Autoencoder(ImageModel):
-    """A plain autoencoder; it shares a setting with the VAE and has no notebook of its own."""
+    """A plain autoencoder, whose loss has a single term; it shares a setting with the VAE."""
 
     title = "AE"
 
@@ -215,8 +216,7 @@ class Autoencoder(ImageModel):
 
     def loss(self, x: Tensor) -> dict[str, Tensor]:
         x = scale(x) if x.dtype == torch.uint8 else x
-        error = (self.decoder(self.encoder(x)) - x).square().mean() / self.data_variance
-        return {"loss": error, "reconstruction": error}
+        return {"loss": (self.decoder(self.encoder(x)) - x).square().mean() / self.data_variance}
 
     @torch.no_grad()
     def reconstruct(self, x: Tensor) -> Tensor:
@@ -226,8 +226,8 @@ class Autoencoder(ImageModel):
 @pytest.fixture
 def autoencoder(monkeypatch: pytest.MonkeyPatch) -> str:
     """Add a third model, and return its name."""
-    monkeypatch.setitem(models.MODELS, "ae", Autoencoder)
-    return "ae"
+    monkeypatch.setitem(models.MODELS, "plain", Autoencoder)
+    return "plain"
 
 
 @pytest.fixture

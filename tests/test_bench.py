@@ -16,7 +16,8 @@ from vqlib.bench import measure as bench
 from vqlib.bench import peers
 from vqlib.bench.baseline import Pictures, PlainLoop, plain_loss, plain_model
 from vqlib.bench.loops import OwnLoop, flops_per_image, interleave
-from vqlib.bench.measure import FULL, MEASUREMENTS, QUICK, Sizes
+from vqlib.bench.measure import MEASUREMENTS
+from vqlib.bench.sizes import FULL, QUICK, Sizes
 from vqlib.bench.table import (
     PUBLISHED,
     RATE,

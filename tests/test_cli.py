@@ -1,12 +1,13 @@
 """The command line: what a user sees if all is well, and if it is not."""
 
+import argparse
 import json
 import re
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,9 @@ from skimage.metrics import peak_signal_noise_ratio
 from vqlib import Run, TrainConfig, __version__, fit, load_images, load_run, runs
 from vqlib.bench.measured import MEASURED
 from vqlib.cli import COMMANDS, main
+from vqlib.config import Config, setting
 from vqlib.models import MODELS, settings
+from vqlib.options import setting_arguments
 from vqlib.paths import ROOT
 
 Output = pytest.CaptureFixture[str]
@@ -106,10 +109,23 @@ def test_help_on_training_names_every_setting_with_its_default_and_its_models(
     shown = " ".join(helped(capsys, "train").split())
     for field in fields(TrainConfig)[1:]:
         assert f" --{field.name.replace('_', '-')} … {field.metadata['help']}" in shown
-        assert f"(default: {field.default})" in shown
+        default = field.default
+        text = ",".join(map(str, default)) if isinstance(default, tuple) else default
+        assert f"(default: {text})" in shown
     for name, model in MODELS.items():
         assert name in shown
         assert model.title in shown or not settings(name)
+
+
+def test_help_shows_a_list_as_it_is_given() -> None:
+    @dataclass(frozen=True)
+    class Listed(Config):
+        levels: tuple[int, ...] = setting((8, 5), "levels of each dimension")
+
+    parser = argparse.ArgumentParser()
+    setting_arguments(parser, Listed, {}, ())
+    assert "(default: 8,5)" in parser.format_help()
+    assert Listed.from_dict(vars(parser.parse_args(["--levels", "8,5"]))) == Listed()
 
 
 # --- training and evaluating ---------------------------------------------------------------

@@ -17,7 +17,7 @@ from pypdf import PdfReader
 from torch import Tensor
 from traitlets.config import Config
 
-from vqlib import figures
+from vqlib import curves, figures
 from vqlib.figures import Picture
 from vqlib.models import MODELS
 
@@ -136,7 +136,7 @@ ALT: dict[str, tuple[str, ...]] = {  # numbers and names that the alt text must 
 
 
 def test_every_function_that_draws_is_tested(drawn: dict[str, Picture]) -> None:
-    assert sorted(drawn) == sorted(ALT) == drawing(figures)
+    assert sorted(drawn) == sorted(ALT) == drawing(figures, curves)
 
 
 @pytest.mark.parametrize("name", ALT)
@@ -291,6 +291,14 @@ def test_loss_curves_are_the_histories(histories: Histories, x: str) -> None:
         drawn = lines(figure, panel)
         for size, history in histories.items():
             assert np.array_equal(drawn[str(size)], history[[x, term]])
+
+
+def test_a_term_that_the_loss_does_not_have_has_no_panel(histories: Histories) -> None:
+    without = {size: history.drop(columns="reconstruction") for size, history in histories.items()}
+    figure = figures.loss_curves(without)
+    assert [axis.get_title() for axis in figure.axes] == ["total"]
+    some = {**histories, 16: without[16]}
+    assert set(lines(figures.loss_curves(some), 1)) == {"64"}
 
 
 def test_a_band_spans_the_losses_of_all_seeds(histories: Histories) -> None:

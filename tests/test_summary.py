@@ -5,6 +5,7 @@ import math
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -55,11 +56,30 @@ def test_the_summary_says_what_the_runs_say(small_runs: dict[str, Run]) -> None:
     for model, run in small_runs.items():
         row, last = summary.loc[model], run.history.iloc[-1]
         assert row["test_ssim"] == run.evaluation["test_ssim"]
-        assert row["train_reconstruction_loss"] == last["reconstruction"]
+        assert row["train_loss"] == last["loss"]
         assert row["steps"] == last["steps"]
         assert row["seconds"] == pytest.approx(run.history["seconds"].sum(), abs=0.1)
         assert row["bits"] == run.bits
     assert pd.isna(summary.loc["vae", "perplexity"])
+
+
+def test_a_loss_without_a_reconstruction_term_leaves_its_place_empty(
+    small_runs: dict[str, Run],
+    small_config: Callable[..., TrainConfig],
+    few_photos: Images,
+    tmp_path: Path,
+    autoencoder: str,
+) -> None:
+    other = small_runs["vqvae"]
+    study = Study("mine", [small_config(autoencoder), other.config], root=tmp_path)
+    run = fit(study.configs[0], few_photos, study.folder)
+    shutil.copytree(other.folder, study.folder / other.folder.name)
+    write_summary(study)
+    summary = load_summary(study.folder).set_index("model")
+    assert summary.loc[autoencoder, "train_loss"] == run.history["loss"].iloc[-1]
+    losses = summary["train_reconstruction_loss"]
+    assert pd.isna(losses[autoencoder])
+    assert losses["vqvae"] == other.history["reconstruction"].iloc[-1]
 
 
 def test_the_summary_begins_with_the_fixed_columns(small_runs: dict[str, Run]) -> None:
@@ -113,6 +133,25 @@ def test_what_varies_beyond_the_fixed_columns_has_a_column(swept: Study, capsys:
     assert [run.folder for run in load_runs(swept.folder, summary)] == swept.run_folders
     assert capsys.readouterr().out == ""
     assert is_current(swept)
+
+
+def test_a_setting_that_is_a_list_is_the_same_text_in_the_file_and_for_the_runs(
+    swept: Study, monkeypatch: pytest.MonkeyPatch, capsys: Output
+) -> None:
+    whole: Any = Run.settings
+
+    def settings(run: Run) -> dict[str, Any]:
+        values = whole.fget(run)
+        codes = values.get("num_embeddings")
+        return values | ({"num_embeddings": (codes, 5)} if codes else {})
+
+    monkeypatch.setattr(Run, "settings", property(settings))
+    write_summary(swept)
+    summary = load_summary(swept.folder)
+    assert summary["num_embeddings"].dropna().tolist() == ["32x5", "8x5"]
+    capsys.readouterr()
+    load_runs(swept.folder, summary)
+    assert capsys.readouterr().out == ""
 
 
 def test_whole_numbers_stay_whole_if_a_model_does_not_have_the_setting(swept: Study) -> None:

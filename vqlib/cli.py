@@ -166,7 +166,8 @@ def _bench_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _bench(options: argparse.Namespace) -> None:
-    from vqlib.bench.measure import FULL, QUICK, run
+    from vqlib.bench.measure import run
+    from vqlib.bench.sizes import FULL, QUICK
 
     run(QUICK if options.quick else FULL)
 

@@ -1,12 +1,9 @@
 """The study's figures: functions from data to a matplotlib figure that carries an alt text.
 
-Colours can be told apart by colour-blind readers and in grey print; markers and dashes differ too.
+Those over training are in `vqlib.curves`; style, alt text and files are in `vqlib.picture`.
 """
 
-import itertools
 from collections.abc import Iterator, Mapping, Sequence
-from io import BytesIO
-from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
@@ -15,84 +12,23 @@ import pandas as pd
 import torch
 from matplotlib import ticker
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from PIL import Image
 from torch import Tensor
 
 from vqlib.config import described, has_text, title_of, varied, written
+from vqlib.curves import codebook_curves as codebook_curves
+from vqlib.curves import codebook_use_over_training as codebook_use_over_training
+from vqlib.curves import growing_losses as growing_losses
+from vqlib.curves import loss_curves as loss_curves
+from vqlib.curves import train_against_test as train_against_test
 from vqlib.errors import UserError
 from vqlib.evaluation import METRICS
 from vqlib.images import SIZE
 from vqlib.models import MODELS, kl_to_prior
-from vqlib.paths import expanded
-from vqlib.system.files import make_folder, write_atomically
-
-STYLES = (  # one for each model, in the order of MODELS; Okabe & Ito's palette
-    *({"color": "#D55E00", "marker": "s"}, {"color": "#0072B2", "marker": "o"}),
-    *({"color": "#009E73", "marker": "^"}, {"color": "#CC79A7", "marker": "D"}),
-    *({"color": "#E69F00", "marker": "v"}, {"color": "#56B4E9", "marker": "P"}),
-)
-TERM_NAMES = {"loss": "total", "kl": "KL"}
-DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)))  # of several lines
-FILLS = ("full", "none", "left", "right", "top", "bottom")  # of their markers
-FORMATS = {  # where the alt text stands, and what would hold a date
-    "png": ("Description", ""),
-    "pdf": ("Subject", "CreationDate"),
-    "svg": ("Description", "Date"),
-}
-DEFAULTS: dict[Any, Any] = {  # whatever the user's matplotlibrc says
-    name: value
-    for name, value in mpl.rcParamsDefault.items()
-    if "." in name  # the others are about windows
-}
-STYLE = DEFAULTS | {
-    "font.size": 9,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "grid.color": "#dddddd",
-    "legend.frameon": False,
-    "lines.linewidth": 1.6,
-    "lines.markersize": 5,
-    "savefig.dpi": 200,
-    "pdf.fonttype": 42,
-}
-
-
-class Picture(Figure):
-    """A matplotlib figure with an alt text, which a notebook stores with the picture.
-
-    Attributes:
-        alt: what the figure shows, in a sentence or more, for readers who cannot see it.
-    """
-
-    alt: str = ""
-
-    def _ipython_display_(self) -> None:
-        """Show the figure in the formats that the notebook asks for, with the alt text."""
-        from IPython.display import display
-
-        data, metadata = self.formats()
-        display(data, metadata=metadata, raw=True)
-
-    def formats(self) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Return the figure in the formats that the notebook asks for, and metadata of each."""
-        from IPython import get_ipython
-
-        data: dict[str, Any] = {"text/plain": repr(self)}
-        metadata: dict[str, Any] = {}
-        for mimetype, formatter in get_ipython().display_formatter.formatters.items():
-            made = formatter(self) if "image/" in mimetype or "pdf" in mimetype else None
-            if made is not None:
-                data[mimetype], more = made if isinstance(made, tuple) else (made, {})
-                metadata[mimetype] = {**more, "alt": self.alt}
-        return data, metadata
-
-
-def model_style(model: str) -> dict[str, Any]:
-    """Return a model's colour and marker."""
-    return STYLES[list(MODELS).index(model) % len(STYLES)]
+from vqlib.picture import DASHES, FILLS, STYLE, Picture, as_list, model_style, span
+from vqlib.picture import FORMATS as FORMATS
+from vqlib.picture import STYLES as STYLES
+from vqlib.picture import alt_text as alt_text
+from vqlib.picture import save_figure as save_figure
 
 
 def image_grid(rows: Mapping[str, Tensor], width: float = 6.5) -> Picture:
@@ -143,7 +79,7 @@ def metric_by(
     Raises:
         UserError: if the runs do not differ in a setting.
     """
-    names = _names(by)
+    names = as_list(by)
     for name in names:
         if name not in summary:
             raise UserError(f"runs differ in {', '.join(varied(summary))}, not in {name!r}")
@@ -185,7 +121,7 @@ def _draw_metric(
         _setting_axis(close, by, having[by])
         if model in claims:
             _draw_claim(axis, f"{name} in the original report", claims[model], style["color"])
-        alt += f" {name}: {_span(pd.concat(shown), decimals)}."
+        alt += f" {name}: {span(pd.concat(shown), decimals)}."
     for model, rows in summary[~summary["model"].isin(models)].groupby("model"):
         if len(rows.groupby(varied(rows))) == 1:
             name, mean = MODELS[model].title, rows[metric].mean()
@@ -199,176 +135,6 @@ def _draw_metric(
     values = sorted(having[by].unique())
     ends = " to ".join(map(written, values if len(values) == 1 else (values[0], values[-1])))
     return f"{heading} on test images at {title} {ends}, means over seeds.{alt}"
-
-
-def loss_curves(
-    histories: Mapping[Any, pd.DataFrame],
-    terms: Sequence[str] = ("loss", "reconstruction"),
-    x: str = "epoch",
-    seeds: Mapping[Any, Sequence[pd.DataFrame]] | None = None,
-    by: str | Sequence[str] = "batch_size",
-) -> Picture:
-    """Draw loss terms over training: a panel for each term, a line for each history.
-
-    Args:
-        histories: value of the setting `by` to history, as `Run.history` gives it.
-        terms: columns of the histories.
-        x: `epoch` or `steps`.
-        seeds: value to the histories of all its seeds; a band spans their values.
-        by: the setting in which the histories differ; if several, the keys are tuples.
-    """
-    names = _names(by)
-    with mpl.rc_context(STYLE):
-        figure = Picture(figsize=(3.25 * len(terms), 2.9), layout="constrained")
-        for axis, term in zip(figure.subplots(1, len(terms), squeeze=False)[0], terms, strict=True):
-            ends = []
-            for key, history, look in _curves(histories, names):
-                axis.plot(history[x], history[term], **look)
-                if seeds:
-                    values = np.stack([each[term] for each in seeds[key]])
-                    band = {"color": look["color"], "alpha": 0.3, "lw": 0}
-                    axis.fill_between(history[x], values.min(0), values.max(0), **band)
-                first, last = history[term].iloc[0], history[term].iloc[-1]
-                ends.append(f"{described(names, key)}, {first:.3g} to {last:.3g}")
-            name = TERM_NAMES.get(term, term).replace("_", " ")
-            axis.set_title(name, fontsize=9)
-            figure.alt += f" {_capital(name)} from the first epoch to the last: {'; '.join(ends)}."
-            _loss_axis(axis)
-            if x == "steps":
-                axis.set(xlabel="optimizer steps", xscale="log")
-                axis.xaxis.set_minor_formatter(ticker.NullFormatter())
-            else:
-                _epoch_axis(axis)
-        figure.axes[0].set_ylabel("training loss")
-        _legend(figure, names)
-    over = {"epoch": "epochs"}.get(x, "optimizer steps")
-    figure.alt = f"Curves of the training loss over {over}.{figure.alt}"
-    return figure
-
-
-def growing_losses(history: pd.DataFrame, terms: Sequence[str], epochs: int) -> Picture:
-    """Draw the loss terms of a training under way; the axis has room for all its epochs.
-
-    Args:
-        history: a row for each epoch so far, with `epoch` and the terms.
-        terms: loss terms of the history.
-        epochs: of the whole training.
-    """
-    with mpl.rc_context(STYLE):
-        figure = Picture(figsize=(4.8, 2.4), layout="constrained")
-        axis = figure.subplots()
-        for term, ls in zip(terms, itertools.cycle(DASHES), strict=False):
-            name = TERM_NAMES.get(term, term).replace("_", " ")
-            axis.plot(history["epoch"], history[term], ls=ls, marker=".", label=name)
-            last = history[term].iloc[-1]
-            figure.alt += f" {_capital(name)}: {history[term].iloc[0]:.3g} to {last:.3g}."
-        _loss_axis(axis)
-        _epoch_axis(axis)
-        axis.set(xlim=(0.5, epochs + 0.5), ylabel="training loss")
-        figure.legend(loc="outside right center")
-    done = int(history["epoch"].iloc[-1])
-    figure.alt = f"Curves of the loss terms over {done} of {epochs} epochs.{figure.alt}"
-    return figure
-
-
-def codebook_curves(
-    histories: Mapping[Any, pd.DataFrame],
-    num_embeddings: int | Mapping[Any, int],
-    by: str | Sequence[str] = "batch_size",
-) -> Picture:
-    """Draw perplexity and the number of codes that no test image uses, after each epoch.
-
-    Args:
-        histories: see `loss_curves`.
-        num_embeddings: how many codes there are, in all histories or by their keys.
-        by: see `loss_curves`.
-    """
-    names = _names(by)
-    codes = num_embeddings
-    if isinstance(codes, int):
-        codes = dict.fromkeys(histories, codes)
-    of = f"of {_span(pd.Series(codes), 0)}"
-    dead = {key: codes[key] - history["codes_used"] for key, history in histories.items()}
-    with mpl.rc_context(STYLE):
-        figure = Picture(figsize=(6.5, 2.9), layout="constrained")
-        left, right = figure.subplots(1, 2)
-        for key, history, look in _curves(histories, names):
-            left.plot(history["epoch"], history["perplexity"], **look)
-            right.plot(history["epoch"], dead[key], **look)
-        left.set_ylabel("perplexity on test images")
-        right.set_ylabel(f"dead codes {of}")
-        right.set_ylim(bottom=0)
-        for axis in (left, right):
-            _epoch_axis(axis)
-        _legend(figure, names)
-    perplexity = pd.Series([history["perplexity"].iloc[-1] for history in histories.values()])
-    figure.alt = (
-        "Curves of perplexity and of dead codes over epochs, by "
-        f"{', '.join(map(title_of, names))}. After the last epoch, "
-        f"perplexity is {_span(perplexity, 0)} and "
-        f"{_span(pd.Series([each.iloc[-1] for each in dead.values()]), 0)} {of} codes are dead."
-    )
-    return figure
-
-
-def train_against_test(
-    histories: Mapping[Any, pd.DataFrame], by: str | Sequence[str] = "batch_size"
-) -> Picture:
-    """Draw squared error / variance of the VQ-VAE in training and on test images, by epoch.
-
-    Args:
-        histories: see `loss_curves`.
-        by: see `loss_curves`.
-    """
-    names, columns = _names(by), min(5, len(histories))
-    rows = -(-len(histories) // columns)
-    with mpl.rc_context(STYLE):
-        figure = Picture(figsize=(6.5, 2.3 * rows), layout="constrained")
-        axes = figure.subplots(rows, columns, sharey=True, squeeze=False).flatten()
-        for axis in axes[len(histories) :]:
-            axis.remove()
-        for axis, (key, history, look) in zip(axes, _curves(histories, names), strict=False):
-            for column, label, ls in (
-                ("reconstruction", "train", "-"),
-                ("test_nmse", "test", "--"),
-            ):
-                axis.plot(history["epoch"], history[column], ls, marker=look["marker"], label=label)
-            title = described(names, key)
-            axis.set_title(title.replace(", ", "\n"), fontsize=9)
-            _loss_axis(axis)
-            _epoch_axis(axis)
-            last = history.iloc[-1]
-            figure.alt += (
-                f" {_capital(title)} ends at {last['reconstruction']:.3f} in training and "
-                f"{last['test_nmse']:.3f} on test images."
-            )
-        for axis in axes[::columns]:
-            axis.set_ylabel("squared error / variance")
-        axes[len(histories) - 1].legend()
-    figure.alt = f"Curves of squared error / variance over epochs.{figure.alt}"
-    return figure
-
-
-def codebook_use_over_training(history: pd.DataFrame, num_embeddings: int) -> Picture:
-    """Draw the codes that occur in test images at all, and perplexity, after each epoch."""
-    with mpl.rc_context(STYLE):
-        figure = Picture(figsize=(4.8, 2.6), layout="constrained")
-        axis = figure.subplots()
-        marker = _marker(history)
-        axis.plot(history["epoch"], history["codes_used"], "-", marker=marker, label="codes used")
-        axis.plot(history["epoch"], history["perplexity"], "--", marker=marker, label="perplexity")
-        axis.axhline(num_embeddings, color="black", ls=":", lw=1)
-        axis.set_ylabel(f"of {num_embeddings} codes")
-        axis.set_ylim(bottom=0)
-        _epoch_axis(axis)
-        axis.legend()
-    first, last = history.iloc[0], history.iloc[-1]
-    figure.alt = (
-        f"Two curves over epochs. Codes used go from {first['codes_used']:.0f} to "
-        f"{last['codes_used']:.0f} of {num_embeddings}, perplexity from "
-        f"{first['perplexity']:.0f} to {last['perplexity']:.0f}."
-    )
-    return figure
 
 
 def latent_information(mean: Tensor, log_variance: Tensor) -> Picture:
@@ -409,36 +175,6 @@ def code_colours(codes: Tensor, palette: Tensor, image_size: int = SIZE) -> Tens
     return torch.nn.functional.interpolate(maps, size=(image_size, image_size), mode="nearest")
 
 
-def save_figure(figure: Picture, folder: str | Path, name: str) -> None:
-    """Save a figure as PNG, PDF and SVG, each with its alt text in its metadata.
-
-    Args:
-        figure: what to save.
-        folder: is made; an empty name saves nothing.
-        name: of the files, without suffix.
-    """
-    if not folder:
-        return
-    folder = expanded(folder)
-    make_folder(folder)
-    with mpl.rc_context(DEFAULTS | {"svg.hashsalt": name}):  # the same figure makes the same file
-        for suffix, (described, dated) in FORMATS.items():
-            metadata = {described: figure.alt} | ({dated: None} if dated else {})
-            content = BytesIO()
-            figure.savefig(content, format=suffix, metadata=metadata)
-            write_atomically(folder / f"{name}.{suffix}", content.getvalue())
-
-
-def alt_text(path: Path) -> str:
-    """Return the alt text of a figure that `save_figure` put at `path` (without suffix)."""
-    with Image.open(path.with_suffix(".png")) as picture:
-        return str(picture.info["Description"])
-
-
-def _names(by: str | Sequence[str]) -> list[str]:
-    return [by] if isinstance(by, str) else list(by)
-
-
 def _having(summary: pd.DataFrame, setting: str) -> pd.DataFrame:
     """Return the runs whose model has a setting."""
     return summary[summary[setting].notna()]
@@ -460,17 +196,6 @@ def _lines(rows: pd.DataFrame, by: str) -> Iterator[tuple[str, dict[str, Any], p
         yield label, look, line
 
 
-def _curves(
-    histories: Mapping[Any, pd.DataFrame], names: Sequence[str]
-) -> Iterator[tuple[Any, pd.DataFrame, dict[str, Any]]]:
-    """Yield key, history and look of each curve, from dark to light; dashes differ too."""
-    colours = mpl.colormaps["viridis"](np.linspace(0, 0.85, len(histories)))
-    for i, key in enumerate(sorted(histories)):
-        label = ", ".join(map(written, key if len(names) > 1 else (key,)))
-        look = {"label": label, "color": colours[i], "ls": DASHES[i % len(DASHES)]}
-        yield key, histories[key], look | {"marker": _marker(histories[key])}
-
-
 def _draw_claim(axis: Axes, text: str, value: float, color: str) -> None:
     """Draw a value that someone stated as a dotted line with a text."""
     axis.axhline(value, ls=":", color=color)
@@ -482,39 +207,12 @@ def _draw_claim(axis: Axes, text: str, value: float, color: str) -> None:
     )  # fmt: skip
 
 
-def _marker(history: pd.DataFrame) -> str:
-    """Return a dot for a single epoch, which makes no line."""
-    return "o" if len(history) == 1 else ""
-
-
 def _strip(images: Tensor) -> np.ndarray:
     """Return images side by side, two pixels apart: (H, N·(W + 2) - 2, 3)."""
     if images.dtype == torch.uint8:
         images = images.float() / 255
     padded = torch.nn.functional.pad(images.float(), (0, 2), value=1.0)
     return torch.cat(list(padded), dim=2)[:, :, :-2].permute(1, 2, 0).clamp(0, 1).numpy()
-
-
-def _legend(figure: Figure, names: Sequence[str]) -> None:
-    """Put a legend of settings to the right of the panels, so that it covers no line."""
-    lines = figure.axes[0].get_legend_handles_labels()
-    title = ",\n".join(map(title_of, names))
-    figure.legend(*lines, title=title, loc="outside right center")
-
-
-def _loss_axis(axis: Axes) -> None:
-    axis.set_yscale("log")
-    low, high = axis.get_ylim()
-    few = ticker.MaxNLocator(4)  # a narrow range holds too few of the others
-    locator = few if high < 2 * low else ticker.LogLocator(subs=(1, 1.5, 2, 3, 5, 7))
-    axis.yaxis.set_major_locator(locator)
-    axis.yaxis.set_major_formatter(ticker.FormatStrFormatter("%.3g"))
-    axis.yaxis.set_minor_locator(ticker.NullLocator())
-
-
-def _epoch_axis(axis: Axes) -> None:
-    axis.set_xlabel("epoch")
-    axis.xaxis.set_major_locator(ticker.MaxNLocator("auto", integer=True, min_n_ticks=1))
 
 
 def rank_axis(axis: Axes, count: int) -> None:
@@ -538,12 +236,3 @@ def _setting_axis(axis: Axes, name: str, values: pd.Series) -> None:
     if few:
         axis.set_xticks(ticks, [written(tick) for tick in ticks])
         axis.xaxis.set_minor_locator(ticker.NullLocator())
-
-
-def _span(values: pd.Series, decimals: int) -> str:
-    low, high = f"{values.min():.{decimals}f}", f"{values.max():.{decimals}f}"
-    return low if low == high else f"{low} to {high}"
-
-
-def _capital(text: str) -> str:
-    return text[:1].upper() + text[1:]

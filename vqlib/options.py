@@ -37,7 +37,7 @@ def setting_arguments(
             "--" + field.name.replace("_", "-"),
             dest=field.name,
             metavar="…",
-            help=f"{field.metadata['help']} (default: {field.default})",
+            help=f"{field.metadata['help']} (default: {_as_given(field.default)})",
         )
 
 
@@ -64,6 +64,11 @@ def training_arguments(parser: argparse.ArgumentParser, results: Path, what: str
         action="store_true",
         help=f"train even if the project ships the finished {what}",
     )
+
+
+def _as_given(value: Any) -> str:
+    """Return a setting's value as the command line takes it; a list is text such as `8,5,5`."""
+    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
 def given_settings(options: argparse.Namespace, config: type[Config]) -> dict[str, Any]:

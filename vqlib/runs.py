@@ -9,9 +9,7 @@ reconstructions.png    test images above their reconstructions, pixel by pixel
 resume.pt, progress.json, .lock, .holder   only while the run is under way
 """
 
-import hashlib
-import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from io import BytesIO
@@ -23,7 +21,7 @@ import pandas as pd
 import torch
 from PIL import Image
 from safetensors import SafetensorError
-from safetensors.torch import load, save
+from safetensors.torch import load
 from torch import Tensor, nn
 
 from vqlib.config import Config, TrainConfig, settings_of, varied
@@ -33,18 +31,17 @@ from vqlib.images import Images, load_images
 from vqlib.models import ImageModel, build_model, without_weights
 from vqlib.paths import expanded
 from vqlib.quantizer import COLLAPSED
-from vqlib.system.checkpoint import FORMAT, check_format, check_weights
-from vqlib.system.files import (
-    read_bytes,
-    read_json,
-    sole_writer,
-    write_atomically,
-    write_json,
-)
+from vqlib.system.checkpoint import check_format, check_weights
+from vqlib.system.files import read_bytes, read_json, sole_writer, write_json
+from vqlib.system.storage import SUMMED as SUMMED
+from vqlib.system.storage import WEIGHTS, checksum, seal, write_environment
+from vqlib.system.storage import store as store
+from vqlib.system.storage import stored_weights as stored_weights
+from vqlib.system.storage import write_history as write_history
+from vqlib.system.storage import write_png as write_png
+from vqlib.system.storage import write_sheet as write_sheet
 
-WEIGHTS = "weights.safetensors"
 FINISHED = ("config.json", "environment.json", "history.csv", "evaluation.json")
-SUMMED = ("config.json", WEIGHTS, "reconstructions.png", "history.csv", "evaluation.json")
 ANEW = "Delete the run's folder to train it again."
 
 M = TypeVar("M", bound=nn.Module)
@@ -96,7 +93,7 @@ class StoredRun:
         path = self.folder / "environment.json"
         said = read_json(path)
         check_format(path, said)
-        if said.pop("seal", None) != _seal(said):
+        if said.pop("seal", None) != seal(said):
             raise UserError(f"{path} is damaged: its content does not match its checksum. {ANEW}")
         return said
 
@@ -129,7 +126,7 @@ class Run(StoredRun):
     """A finished run of a model of images."""
 
     config: TrainConfig
-    columns = ("epoch", "steps", "seconds", "loss", "reconstruction", "test_nmse")
+    columns = (*StoredRun.columns, "test_nmse")
 
     @cached_property
     def model(self) -> ImageModel:
@@ -286,81 +283,6 @@ def collapse_warning(config: TrainConfig, history: pd.DataFrame) -> str | None:
     )
 
 
-def stored_weights(model: nn.Module) -> dict[str, Tensor]:
-    """Return the weights as a run stores them: float16, but for the codebook's moving averages."""
-    stored = {
-        name: (value if ".ema_" in name else value.half()).contiguous().cpu()
-        for name, value in model.state_dict().items()
-    }
-    for name, value in stored.items():
-        if not value.isfinite().all():
-            raise UserError(
-                f"{name} is beyond float16, so it cannot be stored: try a lower learning rate"
-            )
-    return stored
-
-
-def store(
-    folder: Path,
-    weights: dict[str, Tensor],
-    history: list[dict[str, Any]],
-    evaluation: dict[str, Any],
-    sheet: tuple[Tensor, Tensor] | None,
-    environment: Mapping[str, Any],
-) -> None:
-    """Write what a finished run consists of, beyond its config.
-
-    Args:
-        folder: the run's; it holds config.json already.
-        weights: as `stored_weights` gives them.
-        history: one row per epoch.
-        evaluation: figures over the test data.
-        sheet: images (N, 3, 32, 32) in [0, 1] and their reconstructions, if the model has any.
-        environment: what the run was trained on; it gets the checksums of the other files, and is
-            written last.
-    """
-    write_atomically(folder / WEIGHTS, save(weights))
-    if sheet is not None:
-        write_sheet(folder / "reconstructions.png", *sheet)
-    write_history(folder, history)
-    write_json(folder / "evaluation.json", evaluation)
-    write_environment(folder, environment)
-
-
-def write_history(folder: Path, history: list[dict[str, Any]]) -> None:
-    """Write history.csv: one row per epoch."""
-    write_atomically(folder / "history.csv", pd.DataFrame(history).to_csv(index=False).encode())
-
-
-def write_sheet(path: Path, originals: Tensor, reconstructions: Tensor) -> None:
-    """Write images (N, 3, 32, 32) in [0, 1] above their reconstructions as an exact PNG."""
-    tiles = (torch.stack([originals, reconstructions]) * 255).round().byte().cpu()
-    write_png(path, tiles.permute(0, 3, 1, 4, 2).flatten(0, 1).flatten(1, 2))  # (64, 32·N, 3)
-
-
-def write_png(path: Path, pixels: Tensor) -> None:
-    """Write a picture, uint8 (H, W, 3), as a PNG file."""
-    buffer = BytesIO()
-    Image.fromarray(pixels.numpy()).save(buffer, "PNG")
-    write_atomically(path, buffer.getvalue())
-
-
-def write_environment(folder: Path, environment: Mapping[str, Any]) -> None:
-    """Write environment.json with the checksums of the run's other files, and its own.
-
-    It is written last: with it, the run is finished.
-    """
-    there = [name for name in SUMMED if (folder / name).is_file()]
-    sums = {name: checksum((folder / name).read_bytes()) for name in there}
-    summed = {"format": FORMAT, **environment, "sha256": sums}
-    write_json(folder / "environment.json", {**summed, "seal": _seal(summed)})
-
-
-def checksum(content: bytes) -> str:
-    """Return the SHA-256 that environment.json holds for each of a run's files."""
-    return hashlib.sha256(content).hexdigest()
-
-
 def evaluate_run(path: str | Path, write: bool = False) -> dict[str, Any]:
     """Evaluate a run's stored weights again, on the test images of its data set.
 
@@ -407,10 +329,6 @@ def check_same_images(run: Run, images: Images) -> None:
             f"{run.folder.name} was trained on other images than {images.name} holds now: restore "
             "those, or delete the run's folder to train it again"
         )
-
-
-def _seal(environment: Mapping[str, Any]) -> str:
-    return checksum(json.dumps(environment, sort_keys=True).encode())
 
 
 def _one_line(error: Exception) -> str:

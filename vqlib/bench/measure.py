@@ -11,7 +11,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import date
 from functools import partial
 from pathlib import Path
@@ -40,8 +40,8 @@ from vqlib.bench.loops import (
     train_alone,
 )
 from vqlib.bench.sampling import sampling
+from vqlib.bench.sizes import Sizes
 from vqlib.bench.table import PLAIN, RATE, RESULTS, Row, compare, number, store, table
-from vqlib.config import TrainConfig
 from vqlib.evaluation import evaluate
 from vqlib.images import Images, load_images, resolve_dataset, scale
 from vqlib.models import MODELS, ImageModel, build_model, reconstruct_all
@@ -56,34 +56,11 @@ PEER_BATCH_SIZE = 64  # pythae's default
 QUALITY = 0.060  # test NMSE
 
 
-@dataclass(frozen=True)
-class Sizes:
-    """How much the benchmark measures."""
-
-    name: str
-    repeats: int  # after one that only warms up
-    images: int  # to train on in each repeat
-    pairs: int  # pairs of images for SSIM
-    loop_pairs: int  # pairs for the loop over scikit-image; its time is then scaled to all pairs
-    test_images: int  # to evaluate
-    growth_images: int  # the most images in the rows on growth
-    quality_epochs: int  # at most, to reach the quality; 0 leaves this measurement out
-    config: TrainConfig
-    pictures: int = 5_000  # in a folder that is read
-    samples: int = 100  # of a prior, in each repeat
-
-
-QUICK = Sizes("quick", 3, 1_024, 10_000, 200, 2_000, 2_048, 0, TrainConfig(model="vqvae"))
-FULL = Sizes(
-    "full", 5, 4_096, 10_000, 1_000, 10_000, 50_000, 25, TrainConfig(model="vqvae"), 50_000, 250
-)
-
-
 def run(sizes: Sizes, dataset: str = "auto", folder: Path = RESULTS) -> list[Row]:
     """Measure everything, print the table, and write it as JSON and as Markdown.
 
     Args:
-        sizes: `QUICK`, `FULL`, or your own.
+        sizes: `QUICK` or `FULL` of `vqlib.bench.sizes`, or your own.
         dataset: a name for `load_images`, or `auto`: CIFAR-10 if it is available, else photos.
         folder: the folder for the files; they are named after the sizes and the machine.
 

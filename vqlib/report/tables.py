@@ -125,9 +125,14 @@ def start_table(summary: pd.DataFrame, normal: pd.DataFrame) -> pd.DataFrame:
 
 def _several(runs: list[Run], model: str, name: str) -> str:
     values = {getattr(run.config, name) for run in runs if run.config.model == model}
-    return ", ".join(
-        "all" if value is None else str(value) for value in sorted(values, key=_none_last)
-    )
+    return ", ".join(map(_setting, sorted(values, key=_none_last)))
+
+
+def _setting(value: Any) -> str:
+    """Return a setting's value with all its digits; only `limit` may be None."""
+    if value is None:
+        return "all"
+    return written(value) if isinstance(value, tuple) else str(value)
 
 
 def _none_last(value: Any) -> tuple[bool, Any]:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from vqlib.config import DATA, TrainConfig, varied
+from vqlib.config import DATA, TrainConfig, varied, written
 from vqlib.errors import UserError
 from vqlib.evaluation import METRICS
 from vqlib.paths import expanded, shown
@@ -31,7 +31,8 @@ def summarise(runs: list[Run]) -> pd.DataFrame:
 
     Training losses are those of the last epoch, test figures those of the stored weights. The
     columns are `SUMMARY_COLUMNS`, then any other setting in which runs differ, then any other
-    metric that has a heading. A metric or a further setting that a run does not have is NaN.
+    metric that has a heading. A setting that is a list is text such as `8x5x5`. A metric, a
+    further setting or a reconstruction loss is NaN if the run does not have it.
 
     Raises:
         UserError: if the runs are not of the same images, or a run lacks anything but a metric or
@@ -47,7 +48,8 @@ def summarise(runs: list[Run]) -> pd.DataFrame:
         rows.append({column: _value(run, column, values) for column in known})
     table = pd.DataFrame(rows, columns=known)
     after = len(SUMMARY_COLUMNS)
-    return pd.concat([table.iloc[:, :after], settings[further], table.iloc[:, after:]], axis=1)
+    own = settings[further].map(lambda value: written(value) if isinstance(value, tuple) else value)
+    return pd.concat([table.iloc[:, :after], own, table.iloc[:, after:]], axis=1)
 
 
 def load_summary(results: str | Path) -> pd.DataFrame:
@@ -140,7 +142,7 @@ def _values(run: Run) -> dict[str, Any]:
         **run.evaluation,
         "steps": int(last["steps"]),
         "train_loss": last["loss"],
-        "train_reconstruction_loss": last["reconstruction"],
+        "train_reconstruction_loss": last.get("reconstruction"),
         "bits": run.bits,
         "seconds": round(run.history["seconds"].sum(), 1),
         "run": run.folder.name,
@@ -148,13 +150,18 @@ def _values(run: Run) -> dict[str, Any]:
 
 
 def _value(run: Run, column: str, values: Mapping[str, Any]) -> Any:
-    """Return a run's value; a metric that it does not have is NaN."""
+    """Return a run's value; one that it need not have is NaN."""
     value = values.get(column)
-    if value is None and column in METRICS:
+    if value is None and _may_lack(column):
         return math.nan
     if value is None or (isinstance(value, float) and not math.isfinite(value)):
         raise UserError(f"{run.folder} is damaged: {column} is missing or not finite")
     return value
+
+
+def _may_lack(column: str) -> bool:
+    """Return whether runs need not have a value: metrics, and a loss without such a term."""
+    return column in METRICS or column == "train_reconstruction_loss"
 
 
 def _check_same_data(runs: list[Run]) -> None:
@@ -204,13 +211,13 @@ def _read_summary(path: Path) -> pd.DataFrame:
 
 
 def _is_whole(summary: pd.DataFrame) -> bool:
-    """Return whether each run has one row, with every value but metrics."""
-    metrics = [name for name in summary if name in METRICS]
-    numbers = [name for name in SUMMARY_COLUMNS if name not in (*TEXTS, *metrics)]
+    """Return whether each run has one row, with every value that it must have."""
+    optional = [name for name in summary if _may_lack(name)]
+    numbers = [name for name in SUMMARY_COLUMNS if name not in (*TEXTS, *optional)]
     return bool(
         not summary.empty
         and not summary["run"].duplicated().any()
         and summary[list(TEXTS)].notna().all(axis=None)
         and np.isfinite(summary[numbers].to_numpy(float)).all()
-        and not np.isinf(summary[metrics].to_numpy(float)).any()
+        and not np.isinf(summary[optional].to_numpy(float)).any()
     )

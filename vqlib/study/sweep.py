@@ -41,6 +41,9 @@ def configs_of(preset: dict[str, Any]) -> list[TrainConfig]:
         raise UserError(f"{unused[0]} has settings, but is not in the list of models")
     known = {name for model in everything for name in settings_of(model)}
     _check_names(values, known, known | set(MODELS))
+    for model, name in itertools.product(everything, DATA):
+        if name in values and name not in settings_of(model):
+            raise UserError(f"{model} has no setting {name}, which is the same for all runs")
     lists = {model: _lists(model, values | own.get(model, {})) for model in everything}
     runs = [run for model in models for run in _combined(model, lists[model])]
     runs += [run for model, entry in entries for run in _further(model, entry, lists[model])]
