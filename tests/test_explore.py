@@ -196,7 +196,7 @@ def drawn(small_runs: Runs, x: Tensor) -> dict[str, Picture]:
 
 
 ALT: dict[str, tuple[str, ...]] = {  # numbers and names that the alt text must hold
-    "latent_traversals": ("3 rows of 11", "$z_{"),
+    "latent_traversals": ("3 rows of 11", "from -3 to 3", "From the top: z"),
     "codebook_projection": ("32 codes", "% of the variance"),
     "code_usage": ("3 codes", "60.00%", "10.000%", "33.33%"),
     "code_swaps": ("3 rows of 3", "code, image, change", "of the range"),

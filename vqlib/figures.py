@@ -146,7 +146,8 @@ def metric_by(
     names = _names(by)
     for name in names:
         if name not in summary:
-            raise UserError(f"runs differ in {', '.join(varied(summary))}, not in {name!r}")
+            differing = ", ".join(varied(summary)) or "nothing"
+            raise UserError(f"runs differ in {differing}, not in {name!r}")
     heights = [max(3.2, 1.6 * _having(summary, name)["model"].nunique()) for name in names]
     with mpl.rc_context(STYLE):
         figure = Picture(figsize=(6.5, sum(heights)), layout="constrained")

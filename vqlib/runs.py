@@ -81,7 +81,7 @@ class StoredRun:
         if list(history["epoch"]) != list(range(1, self.config.epochs + 1)):
             raise UserError(f"{path} is damaged: its epochs are not 1 to {self.config.epochs}")
         if not np.isfinite(numbers).all():
-            raise UserError(f"{path} is damaged: not all of its losses are numbers")
+            raise UserError(f"{path} is damaged: some of its losses are not numbers")
         return history
 
     @cached_property
@@ -295,7 +295,7 @@ def stored_weights(model: nn.Module) -> dict[str, Tensor]:
     for name, value in stored.items():
         if not value.isfinite().all():
             raise UserError(
-                f"{name} is beyond float16, so it cannot be stored: try a lower learning rate"
+                f"{name} is too large for float16 and cannot be stored: try a lower learning rate"
             )
     return stored
 

@@ -94,9 +94,10 @@ def rate_and_likelihood(
         f"{row.system} {row.setting}, {row.rate}: {row.total:.2f}, of which {row.latent:.2f}"
         for row in rows.itertuples()
     )
+    curve = "PCA is a falling curve: the more its latent takes, the fewer are needed in all. "
     figure.alt = (
-        "Bits per dimension against those that the latent takes. PCA is a falling curve: the more "
-        f"its latent takes, the fewer are needed in all. {each}."
+        "Bits per dimension against those that the latent takes. "
+        f"{'' if linear is None else curve}{each}."
     )
     return figure
 

@@ -148,8 +148,8 @@ def _refuse_lone_test(files: Sequence[Path]) -> None:
         if len(path) > above + 1 and path[above].lower() in FOR_TESTING:
             name = "/".join(path[: above + 1])
             raise UserError(
-                f"{name} is a folder for testing, but there is none for training: name that one "
-                "train, or give the other another name"
+                f"{name} is a folder for testing, but there is none for training: name the "
+                f"folder for training train, or rename {name}"
             )
 
 
