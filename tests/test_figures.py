@@ -149,6 +149,11 @@ def test_the_alt_text_is_a_sentence_with_the_numbers_shown(
     assert [fact for fact in ALT[name] if fact not in alt] == []
 
 
+def test_the_alt_text_of_a_single_setting_names_one_value(summary: pd.DataFrame) -> None:
+    alone = summary[summary.batch_size == summary.batch_size.max()]
+    assert "at batch size 64, means" in figures.metric_by(alone).alt
+
+
 def test_the_alt_text_of_one_row_names_it() -> None:
     alt = figures.image_grid({"only": torch.zeros(3, 3, 32, 32)}).alt
     assert "3 small images" in alt

@@ -130,10 +130,10 @@ def test_the_figures_say_what_they_show(assessed: Assessment) -> None:
     assert linear["rate"].iloc[0] == pytest.approx(0.1)
     alts = [
         rate_and_likelihood(assessed.likelihood, linear, LIKELIHOODS).alt,
-        posterior_axes({"VAE": {"variances": [2.0, 0.5]}}).alt,
+        posterior_axes({"VAE": {"variances": [2.0, 0.5]}, "other": {"variances": [1, -1e-9]}}).alt,
         distance_figure(assessed.quality).alt,
     ]
-    for alt, fact in zip(alts, ("5.89", "2.00 to 0.50", "test images, samples, blurred"),
+    for alt, fact in zip(alts, ("5.89", "other: 1.00 to 0.00", "test images, samples, blurred"),
                          strict=True):  # fmt: skip
         assert fact in alt
     assert "PCA" in alts[0]

@@ -146,8 +146,7 @@ def metric_by(
     names = _names(by)
     for name in names:
         if name not in summary:
-            differing = ", ".join(varied(summary)) or "nothing"
-            raise UserError(f"runs differ in {differing}, not in {name!r}")
+            raise UserError(f"runs differ in {', '.join(varied(summary))}, not in {name!r}")
     heights = [max(3.2, 1.6 * _having(summary, name)["model"].nunique()) for name in names]
     with mpl.rc_context(STYLE):
         figure = Picture(figsize=(6.5, sum(heights)), layout="constrained")
@@ -196,9 +195,10 @@ def _draw_metric(
     axis.set_ylabel(f"{heading} on test images")
     axis.set_ylim(bottom=0)
     axis.legend(loc="best")
-    title = title_of(by).removesuffix("s") + "s"
-    values = sorted(having[by].unique())
-    ends = " to ".join(map(written, values if len(values) == 1 else (values[0], values[-1])))
+    title, values = title_of(by), sorted(having[by].unique())
+    ends = written(values[0])
+    if len(values) > 1:
+        title, ends = f"{title.removesuffix('s')}s", f"{ends} to {written(values[-1])}"
     return f"{heading} on test images at {title} {ends}, means over seeds.{alt}"
 
 

@@ -369,7 +369,7 @@ def evaluate_run(path: str | Path, write: bool = False) -> dict[str, Any]:
         write: store the figures there, for a run that was made before there were all metrics.
     """
     run = load_run(path)
-    model = run.model  # a damaged run is told before its images are loaded
+    model = run.model  # refuse a damaged run before its images are loaded
     figures = evaluate(model, load_run_images(run), run.data_variance)
     if write:
         with sole_writer(run.folder):
@@ -386,7 +386,7 @@ def load_run_images(run: Run) -> Tensor:
 def images_of(run: Run) -> Images:
     """Load the images that a run was trained on; a `UserError` says if they have changed."""
     skip = bool(run.environment.get("n_unreadable"))
-    images = load_images_of(run.config, skip, tell=lambda _: None)  # it was told in training
+    images = load_images_of(run.config, skip, tell=lambda _: None)  # the training printed it
     check_same_images(run, images)
     return images
 

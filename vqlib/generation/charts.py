@@ -118,7 +118,7 @@ def posterior_axes(posteriors: Mapping[str, Mapping[str, list[float]]]) -> Pictu
         axis.set(xlabel="principal axis of posterior samples", ylabel="variance", yscale="log")
         axis.legend()
     ends = "; ".join(
-        f"{name}: {each['variances'][0]:.2f} to {each['variances'][-1]:.2f}"
+        f"{name}: {each['variances'][0]:.2f} to {each['variances'][-1]:z.2f}"
         for name, each in posteriors.items()
     )
     figure.alt = f"Variances of posterior samples along their principal axes. {ends}."

@@ -19,7 +19,7 @@ FORMATS = (  # of contents; Pillow has others, and would start other programs fo
     *("JPEG", "MPO", "PNG", "BMP", "WEBP", "GIF", "TIFF", "PPM", "JPEG2000", "AVIF", "ICO"),
     *("PCX", "TGA"),
 )
-KINDS = {  # what is converted, and how it is told
+KINDS = {  # what is converted, and what it is called
     "grey": "in grey",
     "palette": "with a palette",
     "colours": "in other colours than RGB",
@@ -93,7 +93,7 @@ def to_rgb(picture: Image.Image) -> Image.Image:
     """Return a loaded picture as RGB of 8 bits, on white where it is transparent.
 
     Raises:
-        UserError: if its numbers are no shades that can be told.
+        UserError: if its numbers cannot be read as shades.
     """
     picture = _to_8_bits(picture)
     if picture.has_transparency_data:
