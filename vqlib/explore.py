@@ -177,7 +177,7 @@ def code_swaps(model: VQVAE, codes: Tensor, counts: Tensor, count: int = 10) -> 
 
 def _most_different(paints: Tensor, counts: Tensor, count: int) -> Tensor:
     """Return codes that occur, each as far in colour from those before it as can be."""
-    occur = (counts > 0.01 * counts.mean()).nonzero().flatten()
+    occur = (counts > 0.01 * counts.sum() / len(counts)).nonzero().flatten()
     colours = paints[occur]
     chosen = [int(colours.sum(1).argmax())]
     while len(chosen) < min(count, len(occur)):
