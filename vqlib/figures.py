@@ -116,9 +116,10 @@ def image_grid(rows: Mapping[str, Tensor], width: float = 6.5) -> Picture:
             axis.spines[:].set_visible(False)
         figure.subplots_adjust(left=0.11, right=0.995, top=0.99, bottom=0.01, hspace=0.04)
     labels = ", ".join(label.replace("\n", " ") for label in rows)
-    figure.alt = f"{count} small images side by side: {labels}."
+    small = f"{count} small image{'s' if count > 1 else ''}"
+    figure.alt = f"{small} side by side: {labels}."
     if len(rows) > 1:
-        figure.alt = f"{len(rows)} rows of {count} small images. From the top: {labels}."
+        figure.alt = f"{len(rows)} rows of {small}. From the top: {labels}."
     return figure
 
 
