@@ -318,6 +318,14 @@ def test_a_loss_axis_is_labelled_even_if_the_loss_hardly_moves(histories: Histor
     assert sum(low <= tick <= high for tick in axis.get_yticks()) >= 3
 
 
+def test_a_large_loss_is_labelled_with_all_its_digits(histories: Histories) -> None:
+    for history in histories.values():
+        history["loss"] = 300.0 * history["epoch"] ** 2
+    figure = figures.loss_curves(histories, ("loss",))
+    figure.canvas.draw()
+    assert "1,000" in [tick.get_text() for tick in figure.axes[0].get_yticklabels()]
+
+
 def test_curves_are_named_by_all_settings_in_which_they_differ(histories: Histories) -> None:
     by = ["grid", "num_embeddings"]
     pairs = {(4, 512): histories[16], (8, 16): histories[64]}
