@@ -105,7 +105,7 @@ def _parser(arguments: list[str]) -> argparse.ArgumentParser:
 def _train_arguments(parser: argparse.ArgumentParser) -> None:
     from vqlib.models import MODELS, settings
 
-    parser.add_argument("model", help=" or ".join(MODELS))
+    parser.add_argument("model", help=f"one of {', '.join(MODELS)}")
     takers = {model.title: settings(name) for name, model in MODELS.items()}
     setting_arguments(parser, TrainConfig, takers, ("model",))
     parser.add_argument(
@@ -225,12 +225,13 @@ COMMANDS = {
     ),
     "encode": Command(
         "write pictures to a file as the codes of a VQ-VAE",
-        "Write pictures to a file as the entropy-coded codes of a trained VQ-VAE, and print what\n"
-        "they cost and lose. Pictures of another size are centre-cropped and resized to 32×32.\n\n"
-        "The printed bits are bits an image: `coded_bits` of the codes in the file, `ideal_bits`\n"
-        "of a perfect coder with the same probabilities, `entropy_bits` by the frequencies of\n"
-        "these very codes, `raw_bits` of codes of equal length. Names and header count in\n"
-        "`file_bytes` only. The PSNR is that of the decoded images, in dB.",
+        "Write pictures to a file as the entropy-coded codes of a trained VQ-VAE, and print how\n"
+        "many bits they take and how much they lose. Pictures of another size are centre-cropped\n"
+        "and resized to 32×32.\n\n"
+        "All bits are bits an image: `coded_bits` of the codes in the file, `ideal_bits` of a\n"
+        "perfect coder with the same probabilities, `entropy_bits` by the frequencies of these\n"
+        "very codes, and `raw_bits` of codes of equal length. Only `file_bytes` counts names and\n"
+        "header, too. The PSNR is that of the decoded images, in dB.",
         lambda parser: vqlib.rates.encode_arguments(parser),
         lambda options: vqlib.rates.run_encode(options),
         interrupted=NOTHING,

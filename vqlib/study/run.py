@@ -167,7 +167,7 @@ def _set_aside(study: Study) -> None:
         for lock in aside.glob("*/.lock"):
             lock.unlink()
             lock.with_name(".holder").unlink()
-    print(f"what was there is kept in {shown(aside)}")
+    print(f"earlier results were moved to {shown(aside)}")
 
 
 def _make_folders(study: Study) -> None:
