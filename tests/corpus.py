@@ -41,6 +41,7 @@ FORMULA = re.compile(
 )  # fmt: skip
 FENCE = re.compile(r"(`{4,}.*?`{4,}|```.*?```|`[^`\n]+`)", re.S)
 SECONDS = 300
+COUNTED = ("pictures", "tables", "formulas")
 
 
 def visible(notebook: NotebookNode) -> Iterator[str]:
@@ -235,21 +236,25 @@ def main() -> None:
             for way in options.ways:
                 result = measure(source, way, keep / f"{number:03d}-{way}.pdf")
                 results.append(result)
-                words_ = f"{result['words']:.2%}" if result["ok"] else result["error"]
-                print(f"{number:03d} {way:8} {result['seconds']:5.1f} s  {words_}  {source.name}  "
-                      f"{' '.join(result.get('missing', []))[:100]}", flush=True)  # fmt: skip
+                print(f"{number:03d} {way:8} {line(result)}  {source.name}", flush=True)
     for way in options.ways:
         print(summary(way, [result for result in results if result["way"] == way]))
+
+
+def line(result: dict[str, Any]) -> str:
+    """Return in a line what arrived of a notebook."""
+    if not result["ok"]:
+        return f"{result['seconds']:5.1f} s  {result['error']}"
+    counts = " ".join(f"{result[name]:3} {name}" for name in COUNTED)
+    missing = " ".join(result["missing"])[:80]
+    return f"{result['seconds']:5.1f} s  {result['words']:.2%}  {counts}  {missing}"
 
 
 def summary(way: str, results: list[dict[str, Any]]) -> str:
     """Return in a line what arrived in one way."""
     good = [result for result in results if result["ok"]]
     shares = sorted(result["words"] for result in good)
-    counts = ", ".join(
-        f"{sum(result[name] for result in good)} {name}"
-        for name in ("pictures", "tables", "formulas")
-    )
+    counts = ", ".join(f"{sum(result[name] for result in good)} {name}" for name in COUNTED)
     return (
         f"{way}: {len(good)} of {len(results)} exported; words: median "
         f"{statistics.median(shares):.2%}, worst {shares[0]:.2%}, "
