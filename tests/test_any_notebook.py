@@ -303,8 +303,8 @@ def test_characters_that_no_font_has_are_said_with_their_cells() -> None:
     lacking = "\U0010ff00\U0010ff01"
     code = shown(new_output("stream", text=f"b {lacking[0]}"), source=f"a = '{lacking[1]}'")
     printed = Printed("# T", "text", code)
-    assert printed.notes == [f"cell 3: no font has {lacking[1]} {lacking[0]}: install a font for "
-                             "them, such as Noto"]  # fmt: skip
+    assert len(printed.notes) == 1
+    assert printed.notes[0].startswith(f"cell 3: no font has {lacking[1]} {lacking[0]}: install")
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems keep fonts elsewhere")

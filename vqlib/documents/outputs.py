@@ -197,9 +197,10 @@ def _unprinted(data: dict[str, Any]) -> str:
         if f"vnd.{mark}" in names and not SILENT.search(names):
             return f"interactive {name} figure: not in print"
     page = _text(data.get("text/html"))
-    if SCRIPTED.search(page) and not ESTIMATOR.search(page) and UNSEEN.sub("", page):
+    is_scripted = SCRIPTED.search(page) and not ESTIMATOR.search(page)
+    if is_scripted and UNSEEN.sub("", page):
         return "interactive figure: not in print"
-    is_script = SCRIPTED.search(page) or "application/javascript" in data
+    is_script = is_scripted or "application/javascript" in data
     return "output of a script: not in print" if is_script else ""
 
 
