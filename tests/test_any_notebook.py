@@ -465,6 +465,24 @@ def test_a_styled_table_keeps_its_colours() -> None:
     assert b"/ShadingType" in Printed(shown(display({"text/html": style._repr_html_()}))).content
 
 
+@pytest.mark.parametrize(
+    ("style", "shade"),
+    [
+        ("color: rgb(255, 0, 0)", (1.0, 0.0, 0.0)),
+        ("background: yellow", (1.0, 1.0, 0.0)),
+        ("background-color: rgba(0, 0, 255, 0.0)", None),
+        ("background-color: rgba(0, 0, 255, 1)", (0.0, 0.0, 1.0)),
+        ("color: white; background: blue", (1.0, 1.0, 1.0)),
+        ("color: white", None),  # as on a black page
+        ("color: var(--own)", None),
+    ],
+)
+def test_a_cell_has_the_colours_of_its_style(style: str, shade: tuple[float, ...] | None) -> None:
+    printed = Printed(f"<table><tr><td style='{style}'>word</td></tr></table>")
+    assert "word" in printed.text
+    assert (shade in fills(printed.pdf)) if shade else not fills(printed.pdf)
+
+
 def test_a_table_wider_than_a_page_becomes_several_with_all_its_columns() -> None:
     frame = pd.DataFrame({f"a long column {n:02}": [n * 1000] for n in range(30)}, index=["name"])
     printed = Printed(shown(display({"text/html": frame.to_html()})))

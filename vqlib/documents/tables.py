@@ -1,5 +1,6 @@
 """Translate tables of HTML to Typst's markup: their grid, their colours, and parts that fit."""
 
+import itertools
 import math
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -17,6 +18,8 @@ STOP = re.compile(r"(#\w+|rgba?\([^)]*\)|[a-z]+)\s+(-?[\d.]+)%", re.IGNORECASE)
 LETTER, GAP = 4.9, 11.4  # points: how wide a letter and the space around a column are
 LINE = 20  # letters; longer texts may wrap
 WIDEST = TEXT_WIDTH / 0.6  # of a table; a smaller one is hard to read
+RGBA = re.compile(r"rgba\(([^,]*,[^,]*,[^,]*),\s*([\d.]+)\s*\)")
+WHITE, PALE = "#ffffff", 600  # of the 765 that a colour's parts can sum to
 
 Rules = Mapping[str, Mapping[str, str]]
 
@@ -48,12 +51,10 @@ def to_typst(table: LexborNode, inner: Callable[[LexborNode, int], str], rules: 
     heads = next((i for i, (in_head, _) in enumerate(found) if not in_head), len(found))
     heads = heads if heads < len(found) else min(heads, 1)
     head, body = (grid(part, count) for part in (found[:heads], found[heads:]))
-    aligns = [
-        alignment([cell for row in body for cell in row if _fills(cell, n)], rules)
-        for n in range(count)
-    ]
+    below = by_column(body, count)
+    aligns = [alignment(nodes, rules) for nodes in below]
     written = []
-    for columns in parts(head, body, count):
+    for columns in parts(by_column(head, count), below):
         cells = [_in_markup(part, columns, inner, rules) for part in (head, body)]
         header = f"table.header({', '.join(cells[0])}), table.hline(), " if head else ""
         sides = ", ".join(aligns[n] for n in columns)
@@ -106,17 +107,32 @@ def grid(rows: list[tuple[bool, list[LexborNode]]], count: int) -> list[list[Cel
     return placed
 
 
-def parts(head: list[list[Cell]], body: list[list[Cell]], count: int) -> list[list[int]]:
+def by_column(rows: list[list[Cell]], count: int) -> list[list[LexborNode]]:
+    """Return the elements of each column, without those that go over several."""
+    columns: list[list[LexborNode]] = [[] for _ in range(count)]
+    for cell in (cell for row in rows for cell in row):
+        if cell.node and cell.wide == 1:
+            columns[cell.column].append(cell.node)
+    return columns
+
+
+def parts(head: list[list[LexborNode]], body: list[list[LexborNode]]) -> list[list[int]]:
     """Return the columns of each table that a table becomes, so that each fits on a page.
 
     The first columns, if they hold names of rows, are in all of them.
+
+    Args:
+        head, body: the elements of each column.
     """
-    widths = [GAP] * count
-    for cell in (cell for row in (*head, *body) for cell in row if cell.wide == 1):
-        widths[cell.column] = max(widths[cell.column], GAP + LETTER * _letters(cell))
+    count = len(body)
+    widths = [
+        GAP + LETTER * max((_letters(node) for node in (*above, *below)), default=0)
+        for above, below in zip(head, body, strict=True)
+    ]
     if sum(widths) <= WIDEST:
         return [list(range(count))]
-    names = next((n for n in range(count) if not _names_rows(body, n)), 0)
+    is_name = [bool(nodes) and all(node.tag == "th" for node in nodes) for nodes in body]
+    names = is_name.index(False) if False in is_name else 0
     names = names if sum(widths[:names]) < WIDEST / 2 else 0
     rest = widths[names:]
     least = math.ceil(sum(rest) / (WIDEST - sum(widths[:names])))
@@ -129,20 +145,11 @@ def parts(head: list[list[Cell]], body: list[list[Cell]], count: int) -> list[li
     return [columns for columns in found if len(columns) > names]
 
 
-def _letters(cell: Cell) -> int:
+def _letters(node: LexborNode) -> int:
     """Return how many letters wide a column has to be for a cell."""
-    text = " ".join(cell.node.text().split()) if cell.node else ""
+    text = " ".join(node.text().split())
     longest = max(map(len, text.split()), default=0)
     return min(max(longest, min(len(text), LINE)), 2 * LINE)
-
-
-def _names_rows(body: list[list[Cell]], column: int) -> bool:
-    cells = [cell for row in body for cell in row if _fills(cell, column) and cell.node]
-    return bool(cells) and all(cell.node and cell.node.tag == "th" for cell in cells)
-
-
-def _fills(cell: Cell, column: int) -> bool:
-    return cell.column == column and cell.wide == 1
 
 
 def _in_markup(
@@ -162,18 +169,19 @@ def _in_markup(
         if cell.node and content:
             content = f"#strong[{content}]" if cell.node.tag == "th" else content
             look = styles(cell.node, rules)
-            if ink := color(look.get("color", "")):
-                content = f"#text(fill: {ink})[{content}]"
-            options += [f"fill: {paint}"] if (paint := background(cell.node, look)) else []
+            paint, ink = background(cell.node, look), color(look.get("color", ""))
+            is_pale = sum(bytes.fromhex(ink[1:])) > PALE  # it would vanish on paper
+            if ink and (paint or not is_pale):
+                content = f"#text(fill: {_rgb(ink)})[{content}]"
+            options += [f"fill: {paint}"] if paint else []
         written.append(
             f"table.cell({', '.join(options)})[{content}]" if options else f"[{content}]"
         )
     return written
 
 
-def alignment(cells: list[Cell], rules: Rules) -> str:
+def alignment(nodes: list[LexborNode], rules: Rules) -> str:
     """Return how a column is aligned: as its first cell says, and numbers to the right."""
-    nodes = [cell.node for cell in cells if cell.node]
     for node in nodes[:1]:
         side = styles(node, rules).get("text-align") or node.attributes.get("align") or ""
         if side.lower() in ("left", "center", "right"):
@@ -202,26 +210,38 @@ def background(node: LexborNode, look: Mapping[str, str]) -> str:
     """Return what is behind the text of a cell as Typst's code: a colour, or bars of colours."""
     paint = look.get("background", "")
     if "linear-gradient" in paint:
-        found = [(color(name) or "white", float(share)) for name, share in STOP.findall(paint)]
-        stops = [(name, min(max(share, 0.0), 100.0)) for name, share in found]
-        if not stops:
-            return ""
-        stops = [(stops[0][0], 0.0), *stops, (stops[-1][0], 100.0)]
-        ordered = [(name, max(share for _, share in stops[: n + 1])) for n, (name, _) in
-                   enumerate(stops)]  # fmt: skip
-        return f"gradient.linear({', '.join(f'({name}, {share:.1f}%)' for name, share in ordered)})"
-    return color(look.get("background-color") or paint or node.attributes.get("bgcolor") or "")
+        return _gradient(paint)
+    name = color(look.get("background-color") or paint or node.attributes.get("bgcolor") or "")
+    return _rgb(name) if name else ""
+
+
+def _gradient(paint: str) -> str:
+    found = [(color(name) or WHITE, float(share)) for name, share in STOP.findall(paint)]
+    if not found:
+        return ""
+    names = [found[0][0], *(name for name, _ in found), found[-1][0]]
+    shares = [0.0, *(min(max(share, 0.0), 100.0) for _, share in found), 100.0]
+    rising = itertools.accumulate(shares, max)
+    stops = (f"({_rgb(name)}, {share:.1f}%)" for name, share in zip(names, rising, strict=True))
+    return f"gradient.linear({', '.join(stops)})"
 
 
 def color(css: str) -> str:
-    """Return a colour of CSS as Typst's code, or "" if it is none that is seen."""
-    if not css.strip() or "transparent" in css:
+    """Return a colour of CSS, on white, in the form #rrggbb, or "" if it is none."""
+    css = css.lower().replace("!important", "").strip()
+    if not css or css == "transparent":
         return ""
     from PIL import ImageColor
 
-    opaque = re.sub(r"rgba\(([^,]*,[^,]*,[^,]*),[^)]*\)", r"rgb(\1)", css.lower())
+    seen = RGBA.fullmatch(css)
     try:
-        red, green, blue = ImageColor.getrgb(opaque.replace("!important", "").strip())[:3]
+        parts = ImageColor.getrgb(f"rgb({seen[1]})" if seen else css)
+        share = float(seen[2]) if seen else parts[3] / 255 if len(parts) > 3 else 1.0
     except ValueError:
         return ""
-    return f"rgb({string(f'#{red:02x}{green:02x}{blue:02x}')})"
+    shades = [round(255 - min(share, 1) * (255 - part)) for part in parts[:3]]
+    return f"#{bytes(shades).hex()}" if share > 0 else ""
+
+
+def _rgb(name: str) -> str:
+    return f"rgb({string(name)})"
