@@ -118,7 +118,7 @@ async function start() {
     find("controls").append(panel.section);
   }
   const samplers = panels.flatMap((panel) => panel.samplers);
-  find("controls").append(...samplers.map((sampler) => sampler.section));
+  find("controls").after(...samplers.map((sampler) => sampler.section));
   document.body.style.setProperty("--count", Math.min(4, 1 + panels.length)); // columns
   describe();
   listen();
