@@ -177,7 +177,8 @@ def _explorer_arguments(parser: argparse.ArgumentParser) -> None:
         "run_folders",
         metavar="run",
         nargs="+",
-        help="such as results/paper/vae-cifar10-b256-e40-s0; a VAE and a VQ-VAE make a good pair",
+        help="such as results/paper/vae-cifar10-b256-e40-s0; a VAE and a VQ-VAE make a good pair, "
+        "and a prior over the codes of the VQ-VAE can join them",
     )
     parser.add_argument(
         "-o", "--output", required=True, type=expanded, metavar="FILE", help="such as explorer.html"
@@ -185,10 +186,15 @@ def _explorer_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _explorer(options: argparse.Namespace) -> None:
+    from vqlib.generation import load_prior
     from vqlib.page import write_page
-    from vqlib.runs import load_run
+    from vqlib.runs import is_prior, load_run
 
-    write_page([load_run(folder) for folder in options.run_folders], options.output)
+    folders = map(expanded, options.run_folders)
+    write_page(
+        [load_prior(folder) if is_prior(folder) else load_run(folder) for folder in folders],
+        options.output,
+    )
     size = options.output.stat().st_size / 1e6
     print(f"written: {options.output} ({size:.1f} MB); open it in any browser")
 
@@ -304,7 +310,7 @@ COMMANDS = {
     "explorer": Command(
         "make a page in which trained models run in a browser",
         "Write one HTML file in which trained models run in any browser, without a server or a\n"
-        "network: draw on a picture, paint with codes, move latents.",
+        "network: draw on a picture, paint with codes, move latents, sample from a prior.",
         _explorer_arguments,
         _explorer,
         interrupted="nothing was written",
