@@ -226,8 +226,8 @@ class Autoencoder(ImageModel):
 @pytest.fixture
 def autoencoder(monkeypatch: pytest.MonkeyPatch) -> str:
     """Add a third model, and return its name."""
-    monkeypatch.setitem(models.MODELS, "ae", Autoencoder)
-    return "ae"
+    monkeypatch.setitem(models.MODELS, "plain", Autoencoder)
+    return "plain"
 
 
 @pytest.fixture

@@ -169,13 +169,15 @@ def test_a_number_out_of_its_bounds_is_refused_with_the_bounds(name: str) -> Non
     beyond = {"above": 0, "at least": -1, "below": 1, "at most": 1, "a multiple of": 1}
     for words, bound in BOUNDS[name].items():
         value = FIELDS[name].type(bound + beyond[words]) if name in REAL else bound + beyond[words]
-        for form in (value, str(value)):
+        is_list = isinstance(FIELDS[name].default, tuple)
+        for form in ([value] if is_list else value, str(value)):
             refuse({name: form}, name, f"{words} {bound:g}", f"got {value}")
 
 
 @pytest.mark.parametrize("name", [name for name in BOUNDS if "at least" in BOUNDS[name]])
 def test_a_lowest_bound_is_a_value_too(name: str) -> None:
-    lowest = BOUNDS[name]["at least"]
+    bound = BOUNDS[name]["at least"]
+    lowest = (bound,) if isinstance(FIELDS[name].default, tuple) else bound
     assert getattr(TrainConfig.from_dict({name: lowest}), name) == lowest
 
 

@@ -36,7 +36,7 @@ class Autoencoder(VAE):
         super().__init__(latent_dim, 0.0, data_variance)
 
 
-MODELS["ae"] = Autoencoder
+MODELS["plain"] = Autoencoder
 """
 
 
@@ -205,8 +205,8 @@ def test_a_model_without_a_notebook_is_trained_by_the_command_line(project: Path
     with open(project / "vqlib" / "models.py", "a") as library:
         library.write(THIRD_MODEL)
     preset = project / "presets" / "smoke.yaml"
-    preset.write_text(preset.read_text().replace(", ".join(STUDIED), "ae") + "latent_dim: 4\n")
-    name = "ae-photos-b32-e2-s0-limit256-latent_dim4"
+    preset.write_text(preset.read_text().replace(", ".join(STUDIED), "plain") + "latent_dim: 4\n")
+    name = "plain-photos-b32-e2-s0-limit256-latent_dim4"
     made = make(project, "smoke", f"notebooks/{name}.txt")
     assert made.code == 0, made.error
     evaluation = (project / "results" / "smoke" / name / "evaluation.json").read_text()
