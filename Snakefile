@@ -11,6 +11,7 @@ from vqlib.figures import FORMATS
 from vqlib.study import load_study, write_summary
 from vqlib.study.presets import FULL
 from vqlib.study.schedule import expected_seconds
+from vqlib.system.machine import cores
 
 ROOT = Path(workflow.basedir).resolve()
 study = load_study(str(config.get("preset", "quick")), config.get("dataset"), ROOT)
@@ -180,6 +181,7 @@ rule rates:
         where=parameters({"results": study.rates, "figures_folder": study.figures}),
     log:
         "logs/05_equal_rate.log",
+    threads: cores()  # the reference systems of other images take minutes
     shell:
         VQLIB + " notebook {HOUR} {input[0]:q} {output[0]:q} {params.where} > {log:q} 2>&1"
 

@@ -17,6 +17,7 @@ from sphinx.cmd.build import main as run_sphinx
 import vqlib
 from vqlib import load_run
 from vqlib.figures import alt_text
+from vqlib.generation import load_prior
 from vqlib.page import write_page
 from vqlib.paths import ROOT
 
@@ -24,6 +25,7 @@ HERE = Path(__file__).parent
 PAGES = ("CHANGELOG.md", "CONTRIBUTING.md", "docs/*.md", "results/README.md", "tests/README.md")
 NOTEBOOKS = ("notebooks/*.ipynb", "notebooks/exercises/**/*.ipynb")
 EXPLORED = ("vae-cifar10-b256-e40-s0", "vqvae-cifar10-b256-e40-s0")
+PRIORS = f"transformer-*-of-{EXPLORED[1]}"
 EXPLORER = '<p><a class="explorer" href="explorer.html">Play with both models</a></p>'
 MATHJAX = ("tex-chtml.js", "output/chtml/fonts/woff-v2")  # what the site needs of it
 CODE = re.compile(r"(```.*?```)", re.DOTALL)
@@ -39,7 +41,8 @@ def build(built: Path) -> int:
     failed = run_sphinx([*options, str(source), str(html)])
     add_mathjax(html / "_static" / "mathjax")
     runs = [load_run(ROOT / "results" / "paper" / name) for name in EXPLORED]
-    write_page(runs, html / "explorer.html")
+    priors = [load_prior(path) for path in sorted((ROOT / "results" / "generation").glob(PRIORS))]
+    write_page([*runs, *priors], html / "explorer.html")
     return failed
 
 

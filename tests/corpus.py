@@ -29,29 +29,58 @@ from pypdf import PdfReader
 
 LIST = Path(__file__).with_name("corpus.csv")
 IMAGES = ("image/png", "image/jpeg", "image/svg+xml", "image/gif", "image/webp")
-INVISIBLE = re.compile(r"<(script|style|head|title|template)\b.*?</\1\s*>|<!--.*?-->", re.S | re.I)
+INVISIBLE = re.compile(
+    r"<(script|style|head|title|template|audio|video)\b.*?</\1\s*>|<!--.*?-->", re.S | re.I
+)
+REMOVED = {f"{verb}{dash}{part}" for verb in ("remove", "hide") for dash in "-_"
+           for part in ("cell", "input", "output")}  # fmt: skip
+TABLE = re.compile(r"<table\b.*?</table>", re.S | re.I)
 FORMULA = re.compile(
     r"\$\$.+?\$\$|(?<![\\$])\$(?!\s*\n)[^$]+?\$|\\\\\(.+?\\\\\)|\\\\\[.+?\\\\\]"
     r"|\\begin\{(\w+\*?)\}.*?\\end\{\1\}", re.S,
 )  # fmt: skip
-FENCE = re.compile(r"(```.*?```|`[^`\n]+`)", re.S)
+FENCE = re.compile(r"(`{4,}.*?`{4,}|```.*?```|`[^`\n]+`)", re.S)
 SECONDS = 300
+COUNTED = ("pictures", "tables", "formulas")
 
 
 def visible(notebook: NotebookNode) -> Iterator[str]:
     """Yield the texts that a reader sees: Markdown without formulas, code, and text outputs."""
-    from markdown_it import MarkdownIt
-
-    reader = MarkdownIt("commonmark").enable("table")
     for cell in notebook.cells:
+        if REMOVED & set(cell.metadata.get("tags", [])):
+            continue
         if cell.cell_type == "markdown":
-            parts = FENCE.split(cell.source)
-            parts[::2] = [FORMULA.sub(" ", part) for part in parts[::2]]
-            yield text_of(reader.render("".join(parts)))
+            yield text_of(rendered(cell.source))
         elif cell.cell_type == "code":
             yield cell.source
             for output in cell.outputs:
                 yield shown(output)
+
+
+def rendered(source: str) -> str:
+    """Return a Markdown cell as HTML, without its formulas."""
+    from markdown_it import MarkdownIt
+
+    parts = FENCE.split(source)
+    parts[::2] = [FORMULA.sub(" ", part) for part in parts[::2]]
+    return MarkdownIt("commonmark").enable("table").render("".join(parts))
+
+
+def tables(notebook: NotebookNode) -> list[set[str]]:
+    """Return the words of each table in Markdown and in outputs."""
+    pages = [rendered(cell.source) for cell in notebook.cells if cell.cell_type == "markdown"]
+    outputs = (output for cell in notebook.cells for output in cell.get("outputs", []))
+    pages += [output.get("data", {}).get("text/html", "") for output in outputs]
+    found = (set(words(text_of(table))) for page in pages for table in TABLE.findall(page))
+    return [table for table in found if table]
+
+
+def formulas(notebook: NotebookNode) -> list[str]:
+    """Return those formulas of Markdown cells that have a command, as they are written."""
+    sources = (cell.source for cell in notebook.cells if cell.cell_type == "markdown")
+    texts = (part for source in sources for part in FENCE.split(source)[::2])
+    found = (match[0].strip("$") for text in texts for match in FORMULA.finditer(text))
+    return [squeezed(formula) for formula in found if re.search(r"\\[a-zA-Z]{2}", formula)]
 
 
 def shown(output: NotebookNode) -> str:
@@ -86,21 +115,32 @@ def words(text: str) -> list[str]:
     return re.findall(r"\w{2,}", unicodedata.normalize("NFKC", text).replace("\xad", ""))
 
 
-def arriving(notebook: NotebookNode, pdf: Path) -> tuple[float, list[str]]:
-    """Return the share of a notebook's words that are in the PDF, and those that are not."""
+def squeezed(text: str) -> str:
+    """Return text without spaces and marks of wrapped lines."""
+    return re.sub(r"[\s\u200b\u200c\u200d\ufeff\xad↪]+", "", text)
+
+
+def arriving(notebook: NotebookNode, pdf: Path) -> dict[str, Any]:
+    """Return the share of a notebook's words that are in the PDF, and which are not.
+
+    A table arrives if all its words do, a formula if it does not stand there as it is written.
+    """
     done = subprocess.run(["pdftotext", str(pdf), "-"], capture_output=True, text=True, check=True)
-    text = unicodedata.normalize("NFKC", done.stdout).replace("\N{MINUS SIGN}", "-")
-    squeezed = re.sub(r"[\s\u200b\u200c\u200d\ufeff\xad↪]+", "", text)
-    joined = re.sub(r"[-\u2010]\s*\n\s*", "", text)  # a word hyphenated at the end of a line
-    joined = re.sub(r"[\s\u200b\u200c\u200d\ufeff\xad↪]+", "", joined)
+    text = re.sub(r"\n\d+\s*\f", "\n", done.stdout)  # the numbers of pages
+    text = unicodedata.normalize("NFKC", text).replace("\N{MINUS SIGN}", "-")
+    plain = squeezed(text)
+    joined = squeezed(re.sub(r"[-\u2010]\s*\n\s*", "", text))  # words hyphenated at a line's end
     wanted = collections.Counter(word for part in visible(notebook) for word in words(part))
-    missing = {
-        word: count - max(squeezed.count(word), joined.count(word))
-        for word, count in wanted.items()
-        if max(squeezed.count(word), joined.count(word)) < count
-    }
+    there = {word: max(plain.count(word), joined.count(word)) for word in wanted}
+    missing = {word: count - there[word] for word, count in wanted.items() if there[word] < count}
     total = sum(wanted.values())
-    return 1 - sum(missing.values()) / total if total else 1.0, list(missing)
+    return {
+        "words": 1 - sum(missing.values()) / total if total else 1.0,
+        "missing": list(missing)[:12],
+        "tables": sum(not table & set(missing) for table in tables(notebook)),
+        "formulas": sum(formula not in plain for formula in formulas(notebook)),
+        "pictures": pictures(pdf),
+    }
 
 
 def pictures(pdf: Path) -> int:
@@ -170,11 +210,10 @@ def measure(source: Path, way: str, pdf: Path) -> dict[str, Any]:
         WAYS[way](source, pdf)
         seconds = time.monotonic() - begun
         notebook = nbformat.read(source, as_version=4)
-        share, missing = arriving(notebook, pdf)
+        there = arriving(notebook, pdf)
     except Exception as error:
         return {"way": way, "ok": False, "seconds": time.monotonic() - begun, "error": str(error)}
-    return {"way": way, "ok": True, "seconds": seconds, "words": share, "missing": missing[:12],
-            "pictures": pictures(pdf), "pages": len(PdfReader(pdf).pages)}  # fmt: skip
+    return {"way": way, "ok": True, "seconds": seconds, **there}
 
 
 def main() -> None:
@@ -197,18 +236,31 @@ def main() -> None:
             for way in options.ways:
                 result = measure(source, way, keep / f"{number:03d}-{way}.pdf")
                 results.append(result)
-                words_ = f"{result['words']:.2%}" if result["ok"] else result["error"]
-                print(f"{number:03d} {way:8} {result['seconds']:5.1f} s  {words_}  {source.name}  "
-                      f"{' '.join(result.get('missing', []))[:100]}", flush=True)  # fmt: skip
+                print(f"{number:03d} {way:8} {line(result)}  {source.name}", flush=True)
     for way in options.ways:
-        own = [result for result in results if result["way"] == way]
-        good = [result for result in own if result["ok"]]
-        shares = sorted(result["words"] for result in good)
-        print(f"{way}: {len(good)} of {len(own)} exported; words: median "
-              f"{statistics.median(shares):.2%}, worst {shares[0]:.2%}, "
-              f"{sum(share < 0.97 for share in shares)} below 97%; pictures "
-              f"{sum(result['pictures'] for result in good)}; "
-              f"{statistics.median(r['seconds'] for r in good):.1f} s a notebook")  # fmt: skip
+        print(summary(way, [result for result in results if result["way"] == way]))
+
+
+def line(result: dict[str, Any]) -> str:
+    """Return in a line what arrived of a notebook."""
+    if not result["ok"]:
+        return f"{result['seconds']:5.1f} s  {result['error']}"
+    counts = " ".join(f"{result[name]:3} {name}" for name in COUNTED)
+    missing = " ".join(result["missing"])[:80]
+    return f"{result['seconds']:5.1f} s  {result['words']:.2%}  {counts}  {missing}"
+
+
+def summary(way: str, results: list[dict[str, Any]]) -> str:
+    """Return in a line what arrived in one way."""
+    good = [result for result in results if result["ok"]]
+    shares = sorted(result["words"] for result in good)
+    counts = ", ".join(f"{sum(result[name] for result in good)} {name}" for name in COUNTED)
+    return (
+        f"{way}: {len(good)} of {len(results)} exported; words: median "
+        f"{statistics.median(shares):.2%}, worst {shares[0]:.2%}, "
+        f"{sum(share < 0.97 for share in shares)} below 97%; {counts}; "
+        f"{statistics.median(result['seconds'] for result in good):.1f} s a notebook"
+    )
 
 
 if __name__ == "__main__":

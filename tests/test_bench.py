@@ -16,7 +16,7 @@ from vqlib.bench import measure as bench
 from vqlib.bench import peers
 from vqlib.bench.baseline import Pictures, PlainLoop, plain_loss, plain_model
 from vqlib.bench.loops import OwnLoop, flops_per_image, interleave
-from vqlib.bench.measure import MEASUREMENTS
+from vqlib.bench.measure import BATCH_SIZES, MEASUREMENTS
 from vqlib.bench.sizes import FULL, QUICK, Sizes
 from vqlib.bench.table import (
     PUBLISHED,
@@ -129,7 +129,8 @@ def test_the_bench_prints_the_table_that_it_writes(
         is_measured = row.vqlib is not None and row.vqlib > 0
         assert is_measured or "not measured" in row.how or "more than" in row.how, row.what
     short, _ = headline(as_json.stem.removeprefix("full-"), tmp_path).split("\n\n")
-    for what, line in zip(("batch 256", "batch 16", "SSIM"), short.splitlines()[2:], strict=True):
+    named = (*(f"batch {size}" for size in BATCH_SIZES), "SSIM")
+    for what, line in zip(named, short.splitlines()[2:], strict=True):
         assert what in line
 
 

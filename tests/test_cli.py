@@ -281,7 +281,7 @@ def test_what_cannot_be_coded_ends_in_one_line(
     foreign.write_bytes(b"GIF89a")
     assert "has no codes" in fails("encode", finished, "-o", out)
     assert f"{foreign} cannot be read" in fails("encode", coder, foreign, "-o", out)
-    assert f"{foreign} is no file" in fails("decode", coder, foreign, "-o", out)
+    assert f"{foreign} is not a file" in fails("decode", coder, foreign, "-o", out)
     assert "cannot be written" in fails("decode", coder, foreign, "-o", foreign / "out")
     assert "cannot be read" in fails("reconstruct", coder, foreign, "-o", out)
     assert "is not empty" in fails("reconstruct", coder, "-o", tmp_path)

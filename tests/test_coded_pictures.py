@@ -168,7 +168,7 @@ def test_pictures_of_any_size_are_fitted_and_counted(
         photograph(tmp_path / "c.bmp", (8, 8)),
     ]
     assert encode_pictures(run.folder, given, tmp_path / "file")["images"] == 3
-    assert "2 centre-cropped and resized to 32×32" in capsys.readouterr().out
+    assert "2 were centre-cropped and resized to 32×32" in capsys.readouterr().out
     decode_pictures(run.folder, tmp_path / "file", tmp_path / "out")
     files = sorted((tmp_path / "out").iterdir())
     assert [path.name for path in files] == ["a.png", "b.png", "c.png"]

@@ -76,7 +76,7 @@ def test_the_same_codes_are_the_same_bytes_in_every_version() -> None:
 @pytest.mark.faults
 @pytest.mark.parametrize("packed", [b"\xff" * 8, b"abc"])
 def test_bytes_that_are_no_codes_are_refused(packed: bytes) -> None:
-    refusal(lambda: unpack(packed, 5, np.array([0.2, 0.8])), "no codes")
+    refusal(lambda: unpack(packed, 5, np.array([0.2, 0.8])), "not codes")
 
 
 # --- how long ----------------------------------------------------------------------------------

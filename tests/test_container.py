@@ -43,7 +43,7 @@ def test_the_file_begins_as_documented() -> None:
 @pytest.mark.faults
 @pytest.mark.parametrize("content", [b"\x89PNG\r\n", b"vqlb" + CONTENT[4:], b"VQ" + bytes(99)])
 def test_a_foreign_file_is_refused(content: bytes) -> None:
-    refusal(lambda: parse(content, "a.png"), "a.png", "no file of coded images", "vqlib encode")
+    refusal(lambda: parse(content, "a.png"), "a.png", "not a file of coded images", "vqlib encode")
 
 
 @pytest.mark.faults

@@ -37,6 +37,11 @@ def test_each_system_has_a_label_and_each_rate_a_line(points: pd.DataFrame) -> N
         assert drawn == set(zip(expected["bits"], expected["nmse"], strict=True))
 
 
+def test_without_published_points_nothing_is_called_published(points: pd.DataFrame) -> None:
+    own = rate_distortion(points[points["rate"] != "published"])
+    assert "published" not in own.axes[0].get_legend_handles_labels()[1]
+
+
 def test_raw_and_coded_points_of_a_run_are_joined(points: pd.DataFrame) -> None:
     lines = [
         [*map(tuple, zip(*line.get_data(), strict=True))]

@@ -116,11 +116,14 @@ def test_usage_is_drawn_most_frequent_first() -> None:
     assert [bar.get_height() for bar in bars] == pytest.approx([0.6, 0.3, 0.1])
 
 
+@pytest.mark.parametrize("kind", [torch.float32, torch.int64])  # int64 with `decay = 0`
 @torch.no_grad()
-def test_a_swap_puts_in_codes_of_different_colours_that_occur(small_runs: Runs, x: Tensor) -> None:
+def test_a_swap_puts_in_codes_of_different_colours_that_occur(
+    small_runs: Runs, x: Tensor, kind: torch.dtype
+) -> None:
     model = small_runs["vqvae"].model
-    codes, counts = model.codes(x)[0], torch.zeros(32)
-    counts[[3, 7, 20]] = 5.0
+    codes, counts = model.codes(x)[0], torch.zeros(32, dtype=kind)
+    counts[[3, 7, 20]] = 5
     figure = explore.code_swaps(model, codes, counts)
     strip = picture(figure.axes[1])
     shown = np.stack([strip[:, 34 * n : 34 * n + 32] for n in range(3)])
@@ -195,7 +198,7 @@ def drawn(small_runs: Runs, x: Tensor) -> dict[str, Picture]:
 
 
 ALT: dict[str, tuple[str, ...]] = {  # numbers and names that the alt text must hold
-    "latent_traversals": ("3 rows of 11", "$z_{"),
+    "latent_traversals": ("3 rows of 11", "from -3 to 3", "From the top: z"),
     "codebook_projection": ("32 codes", "% of the variance"),
     "code_usage": ("3 codes", "60.00%", "10.000%", "33.33%"),
     "code_swaps": ("3 rows of 3", "code, image, change", "of the range"),

@@ -2,6 +2,7 @@
 
 import base64
 import io
+import itertools
 import json
 import re
 import subprocess
@@ -395,19 +396,18 @@ def test_data_frame_becomes_a_table(export: Export) -> None:
 def test_wide_tables_are_set_smaller_and_cells_do_not_overlap(export: Export, count: int) -> None:
     frame = pd.DataFrame([[1.234567] * count])
     page = export(shown(display({"text/html": frame.to_html()}))).pages[0]
-    starts: list[float] = []
-    widths: list[float] = []
+    lines: dict[float, list[tuple[float, float]]] = {}
 
     def note(part: str, matrix: list[float], _tm: object, _font: object, size: float) -> None:
         if part.strip() == "1.234567":
-            starts.append(matrix[4])
-            widths.append(3.78 * size)  # seven digits of 0.5 em and a point of 0.28 em
+            width = 3.78 * size  # seven digits of 0.5 em and a point of 0.28 em
+            lines.setdefault(matrix[5], []).append((matrix[4], matrix[4] + width))
 
     page.extract_text(visitor_text=note)
-    assert len(starts) == count
-    ends = [start + width for start, width in zip(starts, widths, strict=True)]
-    assert all(end < start for end, start in zip(ends, starts[1:], strict=False))
-    assert ends[-1] < float(page.mediabox.width) - 60
+    assert sum(map(len, lines.values())) == count
+    for line in lines.values():
+        assert all(end < start for (_, end), (start, _) in itertools.pairwise(line))
+        assert line[-1][1] < float(page.mediabox.width) - 60
 
 
 @pytest.mark.parametrize(("rows", "pages"), [(12, 2), (150, 4)])

@@ -149,6 +149,11 @@ def test_the_alt_text_is_a_sentence_with_the_numbers_shown(
     assert [fact for fact in ALT[name] if fact not in alt] == []
 
 
+def test_the_alt_text_of_a_single_setting_names_one_value(summary: pd.DataFrame) -> None:
+    alone = summary[summary.batch_size == summary.batch_size.max()]
+    assert "at batch size 64, means" in figures.metric_by(alone).alt
+
+
 def test_the_alt_text_of_one_row_names_it() -> None:
     alt = figures.image_grid({"only": torch.zeros(3, 3, 32, 32)}).alt
     assert "3 small images" in alt
@@ -319,6 +324,14 @@ def test_a_loss_axis_is_labelled_even_if_the_loss_hardly_moves(histories: Histor
     axis = figure.axes[0]
     low, high = axis.get_ylim()
     assert sum(low <= tick <= high for tick in axis.get_yticks()) >= 3
+
+
+def test_a_large_loss_is_labelled_with_all_its_digits(histories: Histories) -> None:
+    for history in histories.values():
+        history["loss"] = 300.0 * history["epoch"] ** 2
+    figure = figures.loss_curves(histories, ("loss",))
+    figure.canvas.draw()
+    assert "1,000" in [tick.get_text() for tick in figure.axes[0].get_yticklabels()]
 
 
 def test_curves_are_named_by_all_settings_in_which_they_differ(histories: Histories) -> None:

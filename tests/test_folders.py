@@ -284,7 +284,7 @@ def test_training_pictures_that_look_like_test_pictures_are_left_out(tmp_path: P
 def test_training_and_test_pictures_that_are_all_the_same_are_refused(tmp_path: Path) -> None:
     fill(tmp_path / "train", 3)
     fill(tmp_path / "test", 3)
-    refusal(lambda: load_images(str(tmp_path)), tmp_path, "no training picture is left")
+    refusal(lambda: load_images(str(tmp_path)), tmp_path, "every training picture is in")
 
 
 @pytest.mark.faults

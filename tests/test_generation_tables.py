@@ -49,7 +49,11 @@ def assessed(tmp_path: Path) -> Assessment:
     ]  # fmt: skip
     pd.DataFrame(rows).to_csv(tmp_path / "quality.csv", index=False)
     pd.DataFrame(LIKELIHOOD).to_csv(tmp_path / "likelihood.csv", index=False)
-    facts = {"dataset": "cifar10", "accuracy": {"training images": 0.8, "samples": 0.456}}
+    facts = {
+        "dataset": "cifar10",
+        "image_size": 32,
+        "accuracy": {"training images": 0.8, "samples": 0.456},
+    }
     (tmp_path / "generation.json").write_text(json.dumps(facts))
     return Assessment(tmp_path)
 
@@ -72,8 +76,17 @@ def test_bits_per_dimension_are_the_sum_of_rate_and_distortion_and_published_one
     assert (bound["Latent"], bound["Pixels given it"]) == ("–", "–")
     published = table.iloc[-1]
     assert (published["Bits an image"], published["Latent"]) == ("5,760", "1.88")
-    assessed.facts["dataset"] = "photos"
-    assert "published" not in likelihood_table(assessed)["Rate"].tolist()
+
+
+def test_images_of_another_size_have_their_own_bits_an_image_and_no_published_figures(
+    assessed: Assessment,
+) -> None:
+    for name, value, bits in (("dataset", "photos", "576"), ("image_size", 64, "2,304")):
+        assessed.facts[name] = value
+        table = likelihood_table(assessed)
+        assert "published" not in table["Rate"].tolist()
+        raw = table[table["Pixels"] == "Gaussian, one scale"].iloc[0]
+        assert raw["Bits an image"] == bits
 
 
 def test_sets_are_sorted_by_their_distance_with_the_spread_of_their_seeds(
@@ -117,9 +130,11 @@ def test_the_figures_say_what_they_show(assessed: Assessment) -> None:
     assert linear["rate"].iloc[0] == pytest.approx(0.1)
     alts = [
         rate_and_likelihood(assessed.likelihood, linear, LIKELIHOODS).alt,
-        posterior_axes({"VAE": {"variances": [2.0, 0.5]}}).alt,
+        posterior_axes({"VAE": {"variances": [2.0, 0.5]}, "other": {"variances": [1, -1e-9]}}).alt,
         distance_figure(assessed.quality).alt,
     ]
-    for alt, fact in zip(alts, ("5.89", "2.00 to 0.50", "test images, samples, blurred"),
+    for alt, fact in zip(alts, ("5.89", "other: 1.00 to 0.00", "test images, samples, blurred"),
                          strict=True):  # fmt: skip
         assert fact in alt
+    assert "PCA" in alts[0]
+    assert "PCA" not in rate_and_likelihood(assessed.likelihood).alt

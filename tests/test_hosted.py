@@ -3,8 +3,11 @@
 import json
 import os
 import re
+import subprocess
+from importlib.metadata import requires
 
 import yaml
+from packaging.requirements import Requirement
 
 from vqlib.paths import ROOT
 
@@ -36,3 +39,18 @@ def test_an_image_of_repo2docker_has_the_lock_and_the_project() -> None:
     assert os.access(script, os.X_OK)
     assert "--requirement requirements.lock" in installed[0]
     assert installed[1].split()[-2:] == ["--editable", "."]
+
+
+def test_make_can_set_up_a_torch_without_gpu_libraries() -> None:
+    command = ["make", "--dry-run", "--always-make", "--directory", str(ROOT), "TORCH=cpu"]
+    recipe = subprocess.run(
+        [*command, ".venv/ready"], capture_output=True, text=True, check=True
+    ).stdout
+    assert "--torch-backend cpu --requirement .venv/cpu.lock" in recipe
+    (left_out,) = re.findall(r"grep -vE '(.*)' requirements.lock > .venv/cpu.lock", recipe)
+    lock = (ROOT / "requirements.lock").read_text(encoding="utf-8").splitlines()
+    kept = {line.split("==")[0] for line in lock if not re.match(left_out, line)}
+    needs = [Requirement(text) for text in requires("torch") or []]
+    on_linux = {need.name for need in needs if "Linux" in str(need.marker)}
+    assert "torch" in kept
+    assert not on_linux & kept

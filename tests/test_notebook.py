@@ -147,7 +147,7 @@ def test_a_path_that_papermill_made_a_number_is_told_before_anything_runs(tmp_pa
     with pytest.raises(papermill.PapermillExecutionError) as failed:
         papermill.execute_notebook(source, output, {"results": 2026}, progress_bar=False)
     assert failed.value.ename == "UserError"
-    assert "-r in place of -p" in failed.value.evalue
+    assert "-r, not -p" in failed.value.evalue
 
 
 # --- what runs, and what does not ----------------------------------------------------------

@@ -24,10 +24,11 @@ from torch import Tensor
 
 from vqlib import Images, Run, fit, load_run
 from vqlib.cli import main
+from vqlib.generation import Prior, fit_prior, load_prior, sample_codes
 from vqlib.models import VQVAE, GaussianModel
 from vqlib.page import explorer_page, write_page
 from vqlib.paths import ROOT
-from vqlib.runs import WEIGHTS, stored_weights, write_environment
+from vqlib.runs import WEIGHTS, StoredRun, stored_weights, write_environment
 
 playwright = pytest.importorskip(
     "playwright.sync_api", reason='the browser tests need: .venv/bin/pip install -e ".[browser]"'
@@ -42,6 +43,7 @@ SHIPPED = [
     for folder in ("paper", "rate", "longer", "codebook", "precision")
     for path in sorted((ROOT / "results" / folder).glob("*/weights.safetensors"))
 ]
+PRIORS = sorted(ROOT.glob("results/generation/transformer-*-of-vqvae-*"))
 SIXTEEN = ROOT / "results" / "rate" / "vqvae-cifar10-b128-e40-s0-num_embeddings16"
 OTHERS = {  # models that are built in other ways than the shipped ones
     "odd latent": ("vae", {"latent_dim": 5}),
@@ -60,7 +62,7 @@ def open_page(browser: "playwright.Browser", tmp_path: Path) -> Iterator[Open]:
     wrong: list[str] = []
     contexts = []
 
-    def open_runs(runs: Sequence[Run], **options: object) -> Page:
+    def open_runs(runs: Sequence[Run | Prior], **options: object) -> Page:
         write_page(runs, tmp_path / "a page.html")
         context = browser.new_context(offline=True, **options)
         contexts.append(context)
@@ -161,10 +163,15 @@ def lively(run: Run) -> Run:
         z = model.encode(run.reconstructions[0] / 255).permute(0, 2, 3, 1).flatten(0, 2)
         picked = torch.randperm(len(z), generator=torch.Generator().manual_seed(0))
         model.quantizer.codebook[:] = z[picked[: model.num_codes]]
-    (run.folder / WEIGHTS).write_bytes(save(stored_weights(model)))
+    store_weights(run)
+    return load_run(run.folder)
+
+
+def store_weights(run: StoredRun) -> None:
+    """Store a run's weights as they are now."""
+    (run.folder / WEIGHTS).write_bytes(save(stored_weights(run.model)))
     known = {name: value for name, value in run.environment.items() if name != "sha256"}
     write_environment(run.folder, known)
-    return load_run(run.folder)
 
 
 @pytest.mark.parametrize("name", OTHERS)
@@ -342,6 +349,148 @@ def test_what_is_dropped_and_is_no_picture_is_told(open_page: Open, pair: list[R
     assert np.array_equal(pixels(page, "#original"), before)
 
 
+# --- with a prior --------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def unconditional(
+    small_runs: dict[str, Run], few_photos: Images, tmp_path_factory: pytest.TempPathFactory
+) -> Prior:
+    """Return a prior without classes whose probabilities are far from equal."""
+    vqvae = small_runs["vqvae"]
+    size = {"width": 96, "layers": 3}
+    results = tmp_path_factory.mktemp("priors")
+    prior = fit_prior(vqvae, few_photos, results, batch_size=32, epochs=1, **size)
+    with torch.no_grad():
+        for value in prior.model.parameters():
+            value *= 3
+    store_weights(prior)
+    return load_prior(prior.folder, vqvae.folder)
+
+
+@pytest.fixture(params=["unconditional", *(folder.name for folder in PRIORS)])
+def prior(request: pytest.FixtureRequest, unconditional: Prior) -> Prior:
+    """Return a small prior without classes, then those that are shipped."""
+    if request.param == "unconditional":
+        return unconditional
+    return load_prior(ROOT / "results" / "generation" / request.param)
+
+
+def codes_of_page(page: Page) -> list[int]:
+    """Return the codes of the map; -1 for a place without one."""
+    return page.evaluate("[...panels.at(-1).latent.data]")
+
+
+def python_codes(
+    prior: Prior, temperature: float, seed: int, label: int = 0, known: list[int] | None = None
+) -> list[int]:
+    given = None if known is None else torch.tensor([known])
+    return sample_codes(prior.model, torch.tensor([label]), given, temperature, seed)[0].tolist()
+
+
+def test_logits_of_a_prior_are_those_of_pytorch(open_page: Open, prior: Prior) -> None:
+    page = open_page([prior, prior.vqvae])
+    generator = torch.Generator().manual_seed(0)
+    codes = torch.randint(prior.model.num_codes, (prior.model.places,), generator=generator)
+    label = max(0, len(prior.classes) - 1)
+    with torch.no_grad():
+        expected = prior.model.logits(torch.tensor([label]), codes[None])[0]
+    asked = (0, 1, 40, prior.model.places - 1, 20)  # the last is told from what was read before
+    given = [{"label": label, "codes": codes[:count].tolist()} for count in asked]
+    told = page.evaluate(
+        """async (given) => {
+            const [sampler] = panels[0].samplers;
+            const all = [];
+            for (const each of given) all.push([...await sampler.ask("logits", each)]);
+            return all;
+        }""",
+        given,
+    )
+    assert expected.std() > 0.5
+    assert torch.tensor(told).sub(expected[list(asked)]).abs().max() < 2e-4
+
+
+def test_a_sample_has_the_codes_that_the_command_would_sample(
+    open_page: Open, prior: Prior
+) -> None:
+    page = open_page([prior.vqvae, prior], reduced_motion="reduce")
+    label = len(prior.classes[:7]) and 6
+    if prior.classes:
+        page.get_by_label("Class").select_option(prior.classes[label])
+    page.get_by_label("Seed").fill("3")
+    page.get_by_label("Temperature").fill("0.9")
+    press(page, "Sample")
+    expected = python_codes(prior, 0.9, 3, label)
+    assert codes_of_page(page) == expected
+    assert distance(drawn(page), prior.decode(torch.tensor([expected]))) <= 1
+    page.get_by_label("Temperature").fill("0")
+    press(page, "Another")
+    assert page.get_by_label("Seed").input_value() == "4"
+    assert codes_of_page(page) == python_codes(prior, 0, 4, label)
+
+
+def test_a_new_lower_half_follows_the_upper_one(open_page: Open, prior: Prior) -> None:
+    page = open_page([prior.vqvae, prior], reduced_motion="reduce")
+    choose(page, 2)
+    before = codes_of_page(page)
+    press(page, "New lower half")
+    half = before[: len(before) // 2]
+    assert codes_of_page(page) == python_codes(prior, 1, 0, known=half)
+    press(page, "Back to the picture")
+    assert codes_of_page(page) == before
+
+
+def test_codes_are_drawn_one_by_one_or_chosen(open_page: Open, unconditional: Prior) -> None:
+    page = open_page([unconditional.vqvae, unconditional])
+    press(page, "Next code")
+    expected = python_codes(unconditional, 1, 0)
+    assert codes_of_page(page) == [expected[0], *[-1] * 63]
+    offered = page.locator(".likeliest button").evaluate_all("all => all.map((b) => b.ariaLabel)")
+    told = [re.fullmatch(r"Code (\d+), ([\d.]+)\s%", label).groups() for label in offered]
+    with torch.no_grad():
+        logits = unconditional.model.logits(torch.tensor([0]), torch.tensor([expected[:2]]))
+    best = logits[0, 1].softmax(0).sort(descending=True)
+    assert [int(code) for code, _ in told] == best.indices[: len(told)].tolist()
+    shares = [float(share) / 100 for _, share in told]
+    assert shares == pytest.approx(best.values[: len(told)].tolist(), abs=0.006)
+    page.locator(".likeliest button").nth(4).click()
+    wait(page)
+    begun = [expected[0], int(told[4][0])]
+    assert codes_of_page(page) == [*begun, *[-1] * 62]
+    picture = pixels(page, "figure.model")
+    assert len(np.unique(picture[4:].reshape(-1, 3), axis=0)) == 1  # nothing is there yet
+    press(page, "Go on")
+    assert codes_of_page(page) == python_codes(unconditional, 1, 0, known=begun)
+
+
+def test_a_run_of_codes_can_be_stopped(open_page: Open, unconditional: Prior) -> None:
+    page = open_page([unconditional.vqvae, unconditional])
+    page.get_by_role("button", name="Sample", exact=True).click()
+    press(page, "Stop")
+    begun = codes_of_page(page)
+    count = begun.index(-1)
+    assert begun == [*python_codes(unconditional, 1, 0)[:count], *[-1] * (64 - count)]
+
+
+@pytest.mark.faults
+def test_a_prior_without_its_vqvae_is_refused(
+    pair: list[Run], unconditional: Prior, tmp_path: Path
+) -> None:
+    asked = [unconditional, *pair]
+    known = unconditional.config.vqvae, unconditional.config.weights[:8]
+    refusal(lambda: write_page(asked, tmp_path / "page.html"), unconditional.folder, *known)
+
+
+@pytest.mark.faults
+def test_a_prior_that_the_page_cannot_sample_from_is_refused(
+    small_runs: dict[str, Run], few_photos: Images, tmp_path: Path
+) -> None:
+    vqvae = small_runs["vqvae"]
+    size = {"channels": 8, "blocks": 1}
+    prior = fit_prior(vqvae, few_photos, tmp_path, model="pixelcnn", epochs=1, **size)
+    refusal(lambda: explorer_page([vqvae, prior]), prior.folder, "PixelCNN", "transformer")
+
+
 # --- for every reader ----------------------------------------------------------------------
 
 
@@ -393,11 +542,12 @@ def test_everything_works_by_keyboard(open_page: Open, pair: list[Run]) -> None:
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [400, 1280])
 def test_the_page_is_readable_at_any_width_in_light_and_dark(
-    open_page: Open, small_runs: dict[str, Run], width: int, scheme: str
+    open_page: Open, small_runs: dict[str, Run], unconditional: Prior, width: int, scheme: str
 ) -> None:
     size = {"width": width, "height": 800}
-    runs = [small_runs[model] for model in ("vae", "vqvae", "svae")]
+    runs = [*(small_runs[model] for model in ("vae", "vqvae", "svae")), unconditional]
     page = open_page(runs, viewport=size, color_scheme=scheme)
+    press(page, "Next code")
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     paper = page.locator("body").evaluate("body => getComputedStyle(body).backgroundColor")
     levels = [int(level) for level in re.findall(r"\d+", paper)]
@@ -428,13 +578,14 @@ def test_only_what_these_runs_can_do_is_explained(open_page: Open, pair: list[Ru
 
 
 def test_the_command_writes_one_file_with_the_weights_as_they_are(
-    pair: list[Run], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    pair: list[Run], unconditional: Prior, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     output = tmp_path / "page.html"
-    main(["explorer", *(str(run.folder) for run in pair), "-o", str(output)])
+    runs = [unconditional, *pair, unconditional.vqvae]
+    main(["explorer", *(str(run.folder) for run in runs), "-o", str(output)])
     assert f"written: {output}" in capsys.readouterr().out
     content = output.read_text(encoding="utf-8")
-    assert content == explorer_page(pair)
+    assert content == explorer_page(runs)
     assert "http" not in re.sub(r'http-equiv|"[\w+/=]{99,}"', "", content)
 
 

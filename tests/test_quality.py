@@ -288,7 +288,7 @@ def test_runs_that_cannot_be_compared_are_refused_by_name(
 ) -> None:
     prior = trained[0]
     refusal(lambda: assess([prior], [prior.vqvae], tmp_path), prior.vqvae.folder, "no Gaussian")
-    refusal(lambda: assess([prior], [small_runs["vae"]], tmp_path), "other images")
+    refusal(lambda: assess([prior], [small_runs["vae"]], tmp_path), "not trained on the images of")
     refusal(lambda: assess([prior], [], tmp_path, count=5), "too few")
 
 

@@ -384,7 +384,7 @@ MISFITS: dict[str, tuple[Callable[[Path], None], tuple[str, ...]]] = {
     "epoch twice": (change_history(2, "epoch", "2"), ("history.csv is damaged", "1 to 3")),
     "lost column": (lose_a_column, ("history.csv cannot be read",)),
     "loss of text": (change_history(1, "loss", "low"), ("history.csv cannot be read",)),
-    "loss not finite": (change_history(1, "loss", "nan"), ("history.csv", "not all")),
+    "loss not finite": (change_history(1, "loss", "nan"), ("history.csv", "some of its losses")),
 }
 
 

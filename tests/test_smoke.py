@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -141,6 +142,9 @@ def test_the_fixed_study_resumes_and_makes_a_summary_of_its_runs(study: Study) -
 def test_the_study_makes_figures_and_a_report_of_its_numbers(study: Study) -> None:
     report = study.folder / "report.pdf"
     assert str(report) in study.fixed.printed
+    assert re.search(
+        r"^time: +training .*, figures and report .*", study.fixed.printed, re.MULTILINE
+    )
     figures = {path.name for path in (study.folder / "figures").iterdir()}
     names = ("figure1_reconstructions", "figure2_ssim", "figure3_loss")
     assert figures >= {f"{name}.{suffix}" for name in names for suffix in ("png", "pdf")}

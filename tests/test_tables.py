@@ -189,6 +189,12 @@ def test_a_protocol_without_a_score_has_a_dash() -> None:
     assert tables.protocol_table(runs).loc["flat"].tolist() == ["0.800", "–", "–"]
 
 
+def test_a_protocol_that_no_model_has_a_score_for_is_left_out() -> None:
+    scores = {"ssim_by_protocol": {"flat": 0.8, "grid": None}}
+    runs = [invented_run("vae", 16, evaluation=scores)]
+    assert list(tables.protocol_table(runs).index) == ["flat"]
+
+
 def test_a_third_model_has_a_column_among_the_protocols(
     audited: list[Run], autoencoder: str
 ) -> None:

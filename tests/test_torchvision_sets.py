@@ -224,4 +224,4 @@ def test_items_that_are_no_pictures_are_refused(
             return (index, "label")
 
     monkeypatch.setattr(torchvision.datasets, "FakeData", Numbers)
-    refusal(lambda: load_images("FakeData"), "item 0 of FakeData", "no picture")
+    refusal(lambda: load_images("FakeData"), "item 0 of FakeData", "is not a picture")

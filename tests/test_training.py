@@ -479,7 +479,9 @@ def test_a_process_of_a_study_trains_no_other_run_than_it_was_asked_for(
 def test_images_all_alike_are_refused(small_config: MakeConfig, tmp_path: Path) -> None:
     grey = torch.full((10, 3, 32, 32), 7, dtype=torch.uint8)
     images = Images("photos", grey, grey)
-    refusal(lambda: fit(small_config("vae"), images, tmp_path), "photos", "nothing to learn")
+    refusal(
+        lambda: fit(small_config("vae"), images, tmp_path), "photos", "there is nothing to learn"
+    )
     assert list(tmp_path.iterdir()) == []
 
 

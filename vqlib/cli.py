@@ -105,7 +105,7 @@ def _parser(arguments: list[str]) -> argparse.ArgumentParser:
 def _train_arguments(parser: argparse.ArgumentParser) -> None:
     from vqlib.models import MODELS, settings
 
-    parser.add_argument("model", help=" or ".join(MODELS))
+    parser.add_argument("model", help=f"one of {', '.join(MODELS)}")
     takers = {model.title: settings(name) for name, model in MODELS.items()}
     setting_arguments(parser, TrainConfig, takers, ("model",))
     parser.add_argument(
@@ -177,7 +177,8 @@ def _explorer_arguments(parser: argparse.ArgumentParser) -> None:
         "run_folders",
         metavar="run",
         nargs="+",
-        help="such as results/paper/vae-cifar10-b256-e40-s0; a VAE and a VQ-VAE make a good pair",
+        help="such as results/paper/vae-cifar10-b256-e40-s0; a VAE and a VQ-VAE make a good pair, "
+        "and a prior over the codes of the VQ-VAE can join them",
     )
     parser.add_argument(
         "-o", "--output", required=True, type=expanded, metavar="FILE", help="such as explorer.html"
@@ -185,10 +186,15 @@ def _explorer_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _explorer(options: argparse.Namespace) -> None:
+    from vqlib.generation import load_prior
     from vqlib.page import write_page
-    from vqlib.runs import load_run
+    from vqlib.runs import is_prior, load_run
 
-    write_page([load_run(folder) for folder in options.run_folders], options.output)
+    folders = map(expanded, options.run_folders)
+    write_page(
+        [load_prior(folder) if is_prior(folder) else load_run(folder) for folder in folders],
+        options.output,
+    )
     size = options.output.stat().st_size / 1e6
     print(f"written: {options.output} ({size:.1f} MB); open it in any browser")
 
@@ -225,12 +231,13 @@ COMMANDS = {
     ),
     "encode": Command(
         "write pictures to a file as the codes of a VQ-VAE",
-        "Write pictures to a file as the entropy-coded codes of a trained VQ-VAE, and print what\n"
-        "they cost and lose. Pictures of another size are centre-cropped and resized to 32×32.\n\n"
-        "The printed bits are bits an image: `coded_bits` of the codes in the file, `ideal_bits`\n"
-        "of a perfect coder with the same probabilities, `entropy_bits` by the frequencies of\n"
-        "these very codes, `raw_bits` of codes of equal length. Names and header count in\n"
-        "`file_bytes` only. The PSNR is that of the decoded images, in dB.",
+        "Write pictures to a file as the entropy-coded codes of a trained VQ-VAE, and print how\n"
+        "many bits they take and how much they lose. Pictures of another size are centre-cropped\n"
+        "and resized to 32×32.\n\n"
+        "All bits are bits an image: `coded_bits` of the codes in the file, `ideal_bits` of a\n"
+        "perfect coder with the same probabilities, `entropy_bits` by the frequencies of these\n"
+        "very codes, and `raw_bits` of codes of equal length. Only `file_bytes` counts names and\n"
+        "header, too. The PSNR is that of the decoded images, in dB.",
         lambda parser: vqlib.rates.encode_arguments(parser),
         lambda options: vqlib.rates.run_encode(options),
         interrupted=NOTHING,
@@ -303,7 +310,7 @@ COMMANDS = {
     "explorer": Command(
         "make a page in which trained models run in a browser",
         "Write one HTML file in which trained models run in any browser, without a server or a\n"
-        "network: draw on a picture, paint with codes, move latents.",
+        "network: draw on a picture, paint with codes, move latents, sample from a prior.",
         _explorer_arguments,
         _explorer,
         interrupted="nothing was written",

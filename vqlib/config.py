@@ -190,7 +190,7 @@ def settings_of(model: str) -> list[str]:
 def varied(summary: "pd.DataFrame") -> list[str]:
     """Return the settings in which runs differ; seeds do not count.
 
-    Runs that differ in no setting can still be told by one: it is `batch_size`.
+    If they differ in no setting, it returns `batch_size`, so that tables and figures have one.
 
     Args:
         summary: one row per run; the settings among its columns. A setting that the model does

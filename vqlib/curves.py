@@ -220,7 +220,9 @@ def _loss_axis(axis: Axes) -> None:
     few = ticker.MaxNLocator(4)  # a narrow range holds too few of the others
     locator = few if high < 2 * low else ticker.LogLocator(subs=(1, 1.5, 2, 3, 5, 7))
     axis.yaxis.set_major_locator(locator)
-    axis.yaxis.set_major_formatter(ticker.FormatStrFormatter("%.3g"))
+    axis.yaxis.set_major_formatter(
+        ticker.FuncFormatter(lambda y, _: f"{y:,.0f}" if y >= 100 else f"{y:.3g}")
+    )
     axis.yaxis.set_minor_locator(ticker.NullLocator())
 
 

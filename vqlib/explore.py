@@ -48,12 +48,18 @@ def latent_traversals(model: VAE, x: Tensor, dimensions: int = 6, reach: float =
     """
     mean, log_variance = model.encode(x)
     kl = kl_to_prior(mean, log_variance).mean(0)
-    rows = {}
-    for dimension in kl.argsort(descending=True)[:dimensions].tolist():
+    chosen, rows = kl.argsort(descending=True)[:dimensions].tolist(), {}
+    for dimension in chosen:
         z = mean[:1].repeat(11, 1)
         z[:, dimension] = torch.linspace(-reach, reach, len(z))
         rows[f"$z_{{{dimension}}}$"] = model.decode(z).clamp(0, 1)
-    return image_grid(rows)
+    figure = image_grid(rows)
+    figure.alt = (
+        f"{len(rows)} rows of 11 small images. Each row is one image, decoded while a latent "
+        f"number goes from {-reach:g} to {reach:g}. From the top: "
+        f"{', '.join(f'z{dimension}' for dimension in chosen)}."
+    )
+    return figure
 
 
 @torch.no_grad()
@@ -171,7 +177,7 @@ def code_swaps(model: VQVAE, codes: Tensor, counts: Tensor, count: int = 10) -> 
 
 def _most_different(paints: Tensor, counts: Tensor, count: int) -> Tensor:
     """Return codes that occur, each as far in colour from those before it as can be."""
-    occur = (counts > 0.01 * counts.mean()).nonzero().flatten()
+    occur = (counts > 0.01 * counts.sum() / len(counts)).nonzero().flatten()
     colours = paints[occur]
     chosen = [int(colours.sum(1).argmax())]
     while len(chosen) < min(count, len(occur)):

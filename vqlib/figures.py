@@ -52,9 +52,10 @@ def image_grid(rows: Mapping[str, Tensor], width: float = 6.5) -> Picture:
             axis.spines[:].set_visible(False)
         figure.subplots_adjust(left=0.11, right=0.995, top=0.99, bottom=0.01, hspace=0.04)
     labels = ", ".join(label.replace("\n", " ") for label in rows)
-    figure.alt = f"{count} small images side by side: {labels}."
+    small = f"{count} small image{'s' if count > 1 else ''}"
+    figure.alt = f"{small} side by side: {labels}."
     if len(rows) > 1:
-        figure.alt = f"{len(rows)} rows of {count} small images. From the top: {labels}."
+        figure.alt = f"{len(rows)} rows of {small}. From the top: {labels}."
     return figure
 
 
@@ -131,9 +132,10 @@ def _draw_metric(
     axis.set_ylabel(f"{heading} on test images")
     axis.set_ylim(bottom=0)
     axis.legend(loc="best")
-    title = title_of(by).removesuffix("s") + "s"
-    values = sorted(having[by].unique())
-    ends = " to ".join(map(written, values if len(values) == 1 else (values[0], values[-1])))
+    title, values = title_of(by), sorted(having[by].unique())
+    ends = written(values[0])
+    if len(values) > 1:
+        title, ends = f"{title.removesuffix('s')}s", f"{ends} to {written(values[-1])}"
     return f"{heading} on test images at {title} {ends}, means over seeds.{alt}"
 
 

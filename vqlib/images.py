@@ -207,8 +207,8 @@ def _find(dataset: str, limit: int | None, size: int, skip_unreadable: bool) -> 
     if dataset == "photos":
         train, test = (_photos(split, size, limit) for split in ("train", "test"))
         about = (
-            f"Crops of photographs that come with scikit-image, resized to {size}×{size}; no "
-            "photograph is in both training and test images."
+            "The images are crops of photographs that come with scikit-image, resized to "
+            f"{size}×{size}. No photograph is in both training and test images."
         )
         return Arrays(train, test, None, None, (), about)
     if is_torchvision(dataset):

@@ -7,9 +7,9 @@ from vqlib.errors import UserError
 
 
 def expanded(path: object) -> Path:
-    """Return a path with `~` replaced by the user's home; what is no path is a `UserError`."""
+    """Return a path with `~` replaced by the user's home; anything but a path is a `UserError`."""
     if not isinstance(path, str | os.PathLike):
-        raise UserError(f"{path!r} is no path: quote it, and with papermill use -r in place of -p")
+        raise UserError(f"{path!r} is not a path: quote it, and with papermill use -r, not -p")
     try:
         return Path(path).expanduser()
     except RuntimeError:

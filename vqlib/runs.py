@@ -78,7 +78,7 @@ class StoredRun:
         if list(history["epoch"]) != list(range(1, self.config.epochs + 1)):
             raise UserError(f"{path} is damaged: its epochs are not 1 to {self.config.epochs}")
         if not np.isfinite(numbers).all():
-            raise UserError(f"{path} is damaged: not all of its losses are numbers")
+            raise UserError(f"{path} is damaged: some of its losses are not numbers")
         return history
 
     @cached_property
@@ -291,7 +291,7 @@ def evaluate_run(path: str | Path, write: bool = False) -> dict[str, Any]:
         write: store the figures there, for a run that was made before there were all metrics.
     """
     run = load_run(path)
-    model = run.model  # a damaged run is told before its images are loaded
+    model = run.model  # refuse a damaged run before its images are loaded
     figures = evaluate(model, load_run_images(run), run.data_variance)
     if write:
         with sole_writer(run.folder):
@@ -308,7 +308,7 @@ def load_run_images(run: Run) -> Tensor:
 def images_of(run: Run) -> Images:
     """Load the images that a run was trained on; a `UserError` says if they have changed."""
     skip = bool(run.environment.get("n_unreadable"))
-    images = load_images_of(run.config, skip, tell=lambda _: None)  # it was told in training
+    images = load_images_of(run.config, skip, tell=lambda _: None)  # the training printed it
     check_same_images(run, images)
     return images
 

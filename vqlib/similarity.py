@@ -6,15 +6,16 @@ get very different scores (see notebook 3). The headline is `Wang et al.`; the l
 """
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
-from skimage.metrics import structural_similarity
 from torch import Tensor
 
 from vqlib.errors import UserError
 
 K1, K2 = 0.01, 0.03
+SIGMA, RADIUS = 1.5, 5  # of the Gaussian window
 CHUNK = 32  # pairs at a time: about what a processor's cache holds
 GRID = 8  # images along each side of a grid picture
 SIDE = 7  # of scikit-image's default window
@@ -39,48 +40,98 @@ def ssim(x: Tensor, y: Tensor, data_range: float = 1.0, window: str | int = "gau
             [0, data_range].
     """
     check_pair(x, y, data_range)
-    taps, covariance_norm = _window(window)
-    height, width = x.shape[-2:]
-    if min(height, width) < len(taps):
-        raise UserError(f"images of {height}×{width} are smaller than the window of {len(taps)}")
-    down, across = _banded(taps, height).to(x.device), _banded(taps, width).to(x.device)
-    c1 = (K1 * data_range) ** 2
-    c2 = (K2 * data_range) ** 2 / covariance_norm
-
-    def local_mean(planes: Tensor) -> Tensor:  # (N, H, W): two products, nothing transposed
-        rows = across @ planes.view(-1, width).T
-        return down @ rows.view(-1, height).T  # (H', W' · N)
-
-    def compare(x: Tensor, y: Tensor) -> Tensor:
-        """Compute with a = x + y and b = x - y: 4xy = a² - b², 2x² + 2y² = a² + b²."""
-        x, y = x.contiguous().double(), y.contiguous().double()
-        a, b = x + y, x - y
-        mean_a, mean_b = local_mean(a).square_(), local_mean(b).square_()
-        var_a, var_b = local_mean(a.square_()).sub_(mean_a), local_mean(b.square_()).sub_(mean_b)
-        luminance = (mean_a - mean_b + 2 * c1) / (mean_a + mean_b + 2 * c1)
-        structure = (var_a - var_b + 2 * c2) / (var_a + var_b + 2 * c2)
-        return (luminance * structure).view(-1, *x.shape[:2]).mean(dim=(0, 2))  # (B,)
-
+    mean = _gaussian(x) if window == "gaussian" else _uniform(window, (-2, -1))
+    if min(x.shape[-2:]) < mean.side:
+        height, width = x.shape[-2:]
+        raise UserError(f"images of {height}×{width} are smaller than the window of {mean.side}")
     pairs = zip(x.split(CHUNK), y.split(CHUNK), strict=True)
-    return torch.cat([compare(a, b) for a, b in pairs])
+    return torch.cat([local_ssim(a, b, data_range, mean).mean((2, 3)).mean(1) for a, b in pairs])
 
 
-def _window(window: str | int) -> tuple[Tensor, float]:
-    """Return one-dimensional weights, and the factor from population to the wanted covariance."""
-    if window == "gaussian":
-        sigma, radius = 1.5, 5
-        taps = torch.arange(-radius, radius + 1, dtype=torch.float64)
-        taps = (-taps.square() / (2 * sigma**2)).exp()
-        return taps / taps.sum(), 1.0
-    if isinstance(window, int) and window > 1:
-        pixels = window**2
-        return torch.full((window,), 1 / window, dtype=torch.float64), pixels / (pixels - 1)
-    raise UserError(f"unknown window {window!r}: choose gaussian or a whole number above 1")
+def local_ssim(x: Tensor, y: Tensor, data_range: float, mean: "Window") -> Tensor:
+    """Return the SSIM of x and y at each position of a window, float64.
+
+    With a = x + y and b = x - y, 4xy = a² - b² and 2x² + 2y² = a² + b²: means and variances of
+    a and b are enough.
+
+    Args:
+        x, y: of one shape, in [0, data_range].
+        data_range: the span of possible values.
+        mean: gives the mean of each position's window.
+    """
+    c1 = (K1 * data_range) ** 2
+    c2 = (K2 * data_range) ** 2 / mean.covariance_norm
+    x, y = x.double(), y.double()
+    a, b = x + y, x - y
+    mean_a, mean_b = mean(a).square_(), mean(b).square_()
+    var_a, var_b = mean(a.square_()).sub_(mean_a), mean(b.square_()).sub_(mean_b)
+    luminance = (mean_a - mean_b + 2 * c1) / (mean_a + mean_b + 2 * c1)
+    structure = (var_a - var_b + 2 * c2) / (var_a + var_b + 2 * c2)
+    return luminance.mul_(structure)
+
+
+@dataclass(frozen=True)
+class Window:
+    """A window that slides over images.
+
+    Attributes:
+        side: in pixels.
+        covariance_norm: factor from the population's covariance to the wanted one.
+        mean: returns the weighted mean at each position.
+    """
+
+    side: int
+    covariance_norm: float
+    mean: Callable[[Tensor], Tensor]
+
+    def __call__(self, values: Tensor) -> Tensor:
+        """Return the window's mean of values at each of its positions."""
+        return self.mean(values)
+
+
+def _uniform(side: str | int, axes: tuple[int, ...]) -> Window:
+    """Return a window of equal weights over some axes, with the sample covariance."""
+    if not isinstance(side, int) or side < 2:
+        raise UserError(f"unknown window {side!r}: choose gaussian or a whole number above 1")
+    pixels = side ** len(axes)
+
+    def mean(values: Tensor) -> Tensor:
+        for axis in axes:
+            values = _sliding_sum(values, side, axis)
+        return values.div_(pixels)
+
+    return Window(side, pixels / (pixels - 1), mean)
+
+
+def _sliding_sum(values: Tensor, side: int, axis: int) -> Tensor:
+    """Return the sums of `side` neighbours along an axis, from sums of half as many."""
+    if side == 1:
+        return values
+    half = _sliding_sum(values, side // 2, axis)
+    count = values.shape[axis] - side + 1
+    total = half.narrow(axis, 0, count) + half.narrow(axis, side // 2, count)
+    return total.add_(values.narrow(axis, side - 1, count)) if side % 2 else total
+
+
+def _gaussian(images: Tensor) -> Window:
+    """Return the window of Wang et al. for images (B, C, H, W)."""
+    taps = torch.arange(-RADIUS, RADIUS + 1, dtype=torch.float64)
+    taps = (-taps.square() / (2 * SIGMA**2)).exp()
+    taps /= taps.sum()
+    height, width = images.shape[-2:]
+    down, across = _banded(taps, height).to(images.device), _banded(taps, width).to(images.device)
+
+    def mean(planes: Tensor) -> Tensor:  # two products, nothing transposed
+        rows = across @ planes.contiguous().view(-1, width).T
+        means = down @ rows.view(-1, height).T  # (H', W' · B · C)
+        return means.view(len(down), len(across), *planes.shape[:2]).permute(2, 3, 0, 1)
+
+    return Window(len(taps), 1.0, mean)
 
 
 def _banded(taps: Tensor, length: int) -> Tensor:
     """Return the matrix (length - len(taps) + 1, length) that slides the window along an axis."""
-    rows = length - len(taps) + 1
+    rows = max(0, length - len(taps) + 1)
     matrix = torch.zeros(rows, length, dtype=torch.float64)
     for row in range(rows):
         matrix[row, row : row + len(taps)] = taps
@@ -100,7 +151,7 @@ def check_pair(x: Tensor, y: Tensor, data_range: float) -> None:
             f"got {tuple(x.shape)} and {tuple(y.shape)}"
         )
     for name, images in (("x", x), ("y", y)):
-        low, high = images.min().item(), images.max().item()
+        low, high = (value.item() for value in images.aminmax())
         if not (math.isfinite(low) and math.isfinite(high) and 0 <= low <= high <= data_range):
             span = f"from {low:g} to {high:g}, outside [0, {data_range:g}]"
             raise UserError(f"{name} has values {span}")
@@ -124,8 +175,7 @@ def ssim_by_protocol(x: Tensor, y: Tensor) -> dict[str, float | None]:
 
 def _per_image(data_range: float, window: str | int) -> Callable[[Tensor, Tensor], float]:
     def score(x: Tensor, y: Tensor) -> float:
-        chunks = zip(x.split(IMAGES), y.split(IMAGES), strict=True)
-        return sum(ssim(a, b, data_range, window).sum().item() for a, b in chunks) / len(x)
+        return ssim(x, y, data_range, window).mean().item()
 
     return score
 
@@ -152,31 +202,24 @@ def _as_grids(images: Tensor) -> Tensor:
 
 def _flattened(x: Tensor, y: Tensor) -> float | None:
     """Score the batch as one grey picture (N, 3·H·W): the window spans neighbouring images."""
-    return _across_images(x, y, lambda images: images.flatten(1), None)
+    return _across_images(x.flatten(1), y.flatten(1), _uniform(SIDE, (0, -1)))
 
 
 def _volume(x: Tensor, y: Tensor) -> float | None:
-    """Score the batch as a volume (N, H, W) with colours: the window spans neighbouring images."""
-    return _across_images(x, y, lambda images: images.movedim(1, -1), -1)
+    """Score the batch as a volume (N, H, W) in each colour: the window spans neighbours."""
+    return _across_images(x, y, _uniform(SIDE, (0, -2, -1)))
 
 
-def _across_images(
-    x: Tensor, y: Tensor, arrange: Callable[[Tensor], Tensor], channel_axis: int | None
-) -> float | None:
-    """Return scikit-image's default score of the arranged images, in overlapping pieces."""
-    if len(x) < SIDE:
+def _across_images(x: Tensor, y: Tensor, window: Window) -> float | None:
+    """Return the mean score of a window that slides along the batch, too; in pieces."""
+    positions = len(x) - SIDE + 1
+    if positions < 1:
         return None
     total = 0.0
-    for rows in _overlapping(len(x)):
-        a, b = (arrange(images[rows]).double().numpy() for images in (x, y))
-        score = structural_similarity(a, b, win_size=SIDE, data_range=1, channel_axis=channel_axis)
-        total += score * (len(a) - SIDE + 1)
-    return float(total / (len(x) - SIDE + 1))
-
-
-def _overlapping(length: int) -> Iterator[slice]:
-    for start in range(0, length - SIDE + 1, IMAGES):
-        yield slice(start, start + IMAGES + SIDE - 1)
+    for start in range(0, positions, IMAGES):
+        rows = slice(start, start + IMAGES + SIDE - 1)  # they overlap
+        total += local_ssim(x[rows], y[rows], 1.0, window).flatten(1).mean(1).sum().item()
+    return total / positions
 
 
 PROTOCOLS: dict[str, Callable[[Tensor, Tensor], float | None]] = {

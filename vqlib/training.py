@@ -72,7 +72,9 @@ def fit(
         return run
     images = images or _load_images(config, skip_unreadable)
     if not images.variance > 0:
-        raise UserError(f"{images.name}: all training pixels are the same, nothing to learn")
+        raise UserError(
+            f"{images.name}: all training pixels are the same; there is nothing to learn"
+        )
     train_in(
         folder,
         config,
@@ -197,7 +199,7 @@ def _begin(config: Config, folder: Path) -> bool:
     path = folder / "config.json"
     there = read_config(folder, type(config)).to_dict() if path.exists() else {}
     if there and (differing := difference(there, config.to_dict())):
-        raise UserError(f"{folder} belongs to another config: {differing}")
+        raise UserError(f"{folder} belongs to another config: {differing}. Give another folder")
     write_json(path, config.to_dict())
     return True
 

@@ -228,14 +228,21 @@ def flops_per_image(model: nn.Module) -> float:
     return counter.get_total_flops() / FEW
 
 
-def matmul_rate(side: int = 8_192, times: int = 20) -> float:
-    """Return the operations per second of a large bfloat16 matrix product on the GPU."""
-    matrix = torch.randn(side, side, device="cuda", dtype=torch.bfloat16)
+def matmul_rate(device: str, precision: str) -> float:
+    """Return the operations per second of large matrix products: the most a device can do.
+
+    Args:
+        device: `cpu`, with all threads of this process, or `cuda`.
+        precision: `bfloat16` or `float32`.
+    """
+    side, times = (2_048, 5) if device == "cpu" else (8_192, 20)
+    matrix = torch.randn(side, side, device=device, dtype=getattr(torch, precision))
 
     def products() -> None:
         for _ in range(times):
             matrix @ matrix
-        torch.cuda.synchronize()
+        if device != "cpu":
+            torch.cuda.synchronize()
 
     products()
     return times * 2 * side**3 / timed(products)

@@ -49,10 +49,11 @@ from vqlib.paths import shown
 from vqlib.system.files import make_folder
 from vqlib.system.machine import cores, environment
 
-BATCH_SIZES = (256, 16)
+BATCH_SIZES = (256, 64, 16)
 STUDY_BATCH_SIZES = (16, 32, 64, 128, 256)
 STUDY_EPOCHS, STUDY_IMAGES = 40, 50_000
 PEER_BATCH_SIZE = 64  # pythae's default
+PRECISIONS = ("bfloat16", "float32")
 QUALITY = 0.060  # test NMSE
 
 
@@ -97,11 +98,18 @@ def training(sizes: Sizes, images: Images, folder: Path) -> list[Row]:
             samples[f"own {batch_size}"] = own.rate
             samples[f"plain {batch_size}"] = partial(plain_rate, PlainLoop(config, few))
             samples[f"study {batch_size}"] = partial(study.rate, batch_size)
+        for precision in PRECISIONS:
+            samples[precision] = partial(matmul_rate, "cpu", precision)
         rates = interleave(sizes.repeats, samples)
     threads = torch.get_num_threads()
     one_process = f"one process of {threads} thread{'s' if threads > 1 else ''}"
-    how = f"{own.trainer.precision}; {len(few.train):,} images per epoch, median of {sizes.repeats}"
-    rows = []
+    how = f"{len(few.train):,} images per epoch, median of {sizes.repeats}"
+    limits = {precision: statistics.median(rates[precision]) for precision in PRECISIONS}
+    rows = [
+        Row(f"Matrix product, {precision}", "2048×2048, all threads", "GFLOP/s", limit / 1e9)
+        for precision, limit in limits.items()
+    ]
+    flops = flops_per_image(build_model(sizes.config, images.variance))
     for batch_size in BATCH_SIZES:
         what, plain = f"VQ-VAE training, batch {batch_size}", rates[f"plain {batch_size}"]
         for name, note in (
@@ -109,11 +117,12 @@ def training(sizes: Sizes, images: Images, folder: Path) -> list[Row]:
             ("study", f"{study.processes} processes of one thread"),
         ):
             ours = rates[f"{name} {batch_size}"]
-            rows.append(compare(f"{what}, {note}", RATE, ours, plain, PLAIN, how))
-    share = "ratio: the share of the speed at batch 256 that remains at batch 16"
+            limit = _share(ours, flops, own.trainer.precision, limits)
+            rows.append(compare(f"{what}, {note}", RATE, ours, plain, PLAIN, f"{limit}; {how}"))
+    left = "ratio: the share of the speed at batch 256 that remains at batch 16"
     small, large = rates["own 16"], rates["own 256"]
     what = f"VQ-VAE training, batch 16, {one_process}"
-    return [*rows, compare(what, RATE, small, large, "vqlib, batch 256", share)]
+    return [*rows, compare(what, RATE, small, large, "vqlib, batch 256", left)]
 
 
 def quantizer(sizes: Sizes, _images: Images, _folder: Path) -> list[Row]:
@@ -275,7 +284,8 @@ def gpu(sizes: Sizes, images: Images, folder: Path) -> list[Row]:
     if not torch.cuda.is_available():
         return [Row(what, "not measured: this machine has no GPU")]
     few = _first(images, 4 * sizes.images)
-    limit, name = matmul_rate(), torch.cuda.get_device_name()
+    limits = {precision: matmul_rate("cuda", precision) for precision in PRECISIONS}
+    name = torch.cuda.get_device_name()
     rows, minutes = [], 0.0
     for model in MODELS:
         flops = flops_per_image(build_model(replace(sizes.config, model=model), images.variance))
@@ -288,8 +298,7 @@ def gpu(sizes: Sizes, images: Images, folder: Path) -> list[Row]:
             rates = interleave(sizes.repeats, samples)
             rate = statistics.median(rates["own"])
             minutes += STUDY_EPOCHS * STUDY_IMAGES / rate / 60
-            how = f"{own.trainer.precision}; {rate * flops / limit:.2%} of the rate of a bfloat16 "
-            how += f"matrix product, {limit / 1e12:.0f} TFLOP/s"
+            how = _share(rates["own"], flops, own.trainer.precision, limits)
             row_name = f"{MODELS[model].title} training, batch {batch_size}, {name}"
             beside = PLAIN if "plain" in rates else ""
             rows.append(compare(row_name, RATE, rates["own"], rates.get("plain", []), beside, how))
@@ -316,6 +325,13 @@ MEASUREMENTS: dict[str, Callable[[Sizes, Images, Path], list[Row]]] = {
 def _nmse(model: ImageModel, images: Images) -> float:
     errors = [(x - y).square().sum().item() for x, y, _ in reconstruct_all(model, images.test)]
     return sum(errors) / images.test.numel() / images.variance
+
+
+def _share(rates: list[float], flops: float, precision: str, limits: dict[str, float]) -> str:
+    """Return the precision of a training, and its share of the rate of matrix products."""
+    limit = limits[precision]
+    share = statistics.median(rates) * flops / limit
+    return f"{precision}, {share:.0%} of a matrix product's {limit / 1e9:,.0f} GFLOP/s"
 
 
 def _first(images: Images, count: int) -> Images:

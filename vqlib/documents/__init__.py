@@ -2,9 +2,9 @@
 
 - `notebook` reads a notebook's file and writes the PDF's (`vqlib pdf`); `exporter` does the same
   for nbconvert and for JupyterLab's menu.
-- `convert` takes a notebook cell by cell. `markdown` turns Markdown into HTML, `html` and `writer`
-  translate HTML to Typst's markup, with questions that `dom` answers. `outputs` chooses the form
-  of an output, `pictures` finds and sizes pictures, `citations` reads `@key` and `@fig-x`.
+- `convert` takes a notebook cell by cell. `markdown` turns Markdown into HTML, `html`, `writer` and
+  `tables` translate HTML to Typst's markup, with questions that `dom` answers. `outputs` chooses
+  the form of an output, `pictures` finds and sizes pictures, `citations` reads `@key` and `@fig-x`.
 - `tex` translates formulas, on top of `grammar` and `tokens`; `symbols` has the names.
 - `document` is what all cells share. `compiler` runs Typst; `report.typ` is the layout, and
   `literature.csl` that of the bibliography.

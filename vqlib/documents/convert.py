@@ -105,7 +105,7 @@ def _needs_fonts(document: Document, notes: list[str]) -> bool:
         cells = sorted({document.characters[one] for one in lacking}, key=_in_order)
         notes.append(
             f"{_shortened(cells, ', ', 8)}: no font has {_shortened(lacking, ' ', 30)}: install "
-            "a font for them, such as Noto"
+            "a font for them, such as Noto (Debian: fonts-noto-core, fonts-noto-cjk)"
         )
     return True
 

@@ -1,7 +1,6 @@
-"""Questions about elements of HTML: where they stand, how they are aligned, what tables hold."""
+"""Questions about elements of HTML: where they stand, their style, their captions."""
 
 import re
-from collections.abc import Iterator
 
 from selectolax.lexbor import LexborNode
 
@@ -9,7 +8,6 @@ BLOCKS = {
     "p", "div", "section", "article", "header", "footer", "main", "nav", "aside", "address",
     "form", "fieldset", "legend", "hgroup", "figcaption", "center", "dl", "dd", "dt",
 }  # fmt: skip
-NUMBER = re.compile(r"[-+−–]?[$€£]?[\d.,e+\-%−\s]*|nan|NaN|inf|None|\.\.\.|…|NaT|<NA>")
 LABELLED = re.compile(r":\s+.*?\s*\{#([\w:.-]+)\}\s*", re.DOTALL)
 
 
@@ -25,7 +23,12 @@ def comes_first(node: LexborNode) -> bool:
 
 def styles(node: LexborNode) -> dict[str, str]:
     """Return the properties of an element's `style`, by name."""
-    pairs = (part.partition(":") for part in (node.attributes.get("style") or "").split(";"))
+    return properties(node.attributes.get("style") or "")
+
+
+def properties(css: str) -> dict[str, str]:
+    """Return the properties of a declaration in CSS, by name."""
+    pairs = (part.partition(":") for part in css.split(";"))
     return {name.strip().lower(): value.strip() for name, _, value in pairs if value}
 
 
@@ -57,44 +60,3 @@ def labelled_caption(table: LexborNode) -> LexborNode | None:
         after = after.next
     is_caption = after is not None and after.tag == "p" and LABELLED.fullmatch(after.text())
     return after if is_caption else None
-
-
-def rows(table: LexborNode) -> Iterator[tuple[bool, list[LexborNode]]]:
-    """Yield whether each row of a table belongs to its head, and the cells of the row."""
-    for part in table.iter():
-        rows = [part] if part.tag == "tr" else [row for row in part.iter() if row.tag == "tr"]
-        if part.tag not in ("thead", "tbody", "tfoot", "tr"):
-            continue
-        for row in rows:
-            cells = [cell for cell in row.iter() if cell.tag in ("td", "th")]
-            is_head = part.tag == "thead" or (
-                part.tag != "tfoot" and all(c.tag == "th" for c in cells)
-            )
-            if cells:
-                yield is_head, cells
-
-
-def span(cell: LexborNode, name: str) -> int:
-    """Return over how many columns or rows a cell goes."""
-    value = cell.attributes.get(name) or "1"
-    return max(1, min(int(value), 1000)) if value.isdigit() else 1
-
-
-def column_alignments(rows: list[tuple[bool, list[LexborNode]]], count: int) -> list[str]:
-    """Return how each column is aligned: as its cells say, and numbers to the right."""
-    columns: list[list[LexborNode]] = [[] for _ in range(count)]
-    for _, row in rows:
-        if len(row) == count:
-            for column, cell in zip(columns, row, strict=True):
-                column.append(cell)
-    return [alignment(column) for column in columns]
-
-
-def alignment(cells: list[LexborNode]) -> str:
-    """Return how the cells of a column are aligned."""
-    for cell in cells[:1]:
-        said = styles(cell).get("text-align") or cell.attributes.get("align") or ""
-        if said.lower() in ("left", "center", "right"):
-            return said.lower()
-    texts = [cell.text().strip() for cell in cells]
-    return "right" if any(texts) and all(NUMBER.fullmatch(text) for text in texts) else "left"

@@ -26,6 +26,10 @@ LATEX_FORMULA = re.compile(rf"\s*(?:\$|\\\(|\\\[|\\begin\{{(?:{ENVIRONMENTS})\*?
 LATEX_WORDS = {"textbf": "b", "textit": "i", "emph": "i", "texttt": "code", "underline": "u"}
 INVISIBLE = re.compile(r"#anchor\(\"(?:[^\"\\]|\\.)*\"\);|#linebreak\(\);|\s|\\ ")
 SCRIPTED = re.compile(r"<script|<iframe", re.IGNORECASE)
+UNSEEN = re.compile(
+    r"<(script|style)\b.*?</\1\s*>|<(?:link|meta|!--)[^>]*>|\s", re.S | re.IGNORECASE
+)
+OBJECT = re.compile(r"<[\w.]+ object(?: at 0x[0-9a-fA-F]+)?>\s*")
 WIDGET = "application/vnd.jupyter.widget-view+json"
 SILENT = re.compile(r"application/vnd\.(bokehjs_load|holoviews_load|datascience)")
 ANIMATION = re.compile(r"class=\"anim-|new Animation\(")
@@ -179,9 +183,11 @@ def _other_latex(data: dict[str, Any], output: Any, cell: Any, document: Documen
 
 def _plain(data: dict[str, Any], output: Any, cell: Any, document: Document) -> str:
     """Return an output as text, and a note if what a browser shows of it is something else."""
-    note = _unprinted(data)
-    text = _block(_text(data.get("text/plain")), document)
-    return (f"\n\n{document.absent(note)}\n\n" if note else "") + text
+    note, text = _unprinted(data), _text(data.get("text/plain"))
+    if not note:
+        return _block(text, document)
+    shown = "" if OBJECT.fullmatch(text) else _block(text, document)
+    return f"\n\n{document.absent(note)}\n\n{shown}"
 
 
 def _unprinted(data: dict[str, Any]) -> str:
@@ -191,9 +197,11 @@ def _unprinted(data: dict[str, Any]) -> str:
         if f"vnd.{mark}" in names and not SILENT.search(names):
             return f"interactive {name} figure: not in print"
     page = _text(data.get("text/html"))
-    if SCRIPTED.search(page) and not ESTIMATOR.search(page):
+    is_scripted = SCRIPTED.search(page) and not ESTIMATOR.search(page)
+    if is_scripted and UNSEEN.sub("", page):
         return "interactive figure: not in print"
-    return "output of a script: not in print" if "application/javascript" in data else ""
+    is_script = is_scripted or "application/javascript" in data
+    return "output of a script: not in print" if is_script else ""
 
 
 def _json(data: dict[str, Any], output: Any, cell: Any, document: Document) -> str:

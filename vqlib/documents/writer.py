@@ -6,7 +6,7 @@ from typing import Any
 
 from selectolax.lexbor import LexborHTMLParser, LexborNode
 
-from vqlib.documents import citations, dom
+from vqlib.documents import citations, dom, tables
 from vqlib.documents.document import (
     TEXT_WIDTH,
     Document,
@@ -64,12 +64,14 @@ class Writer:
         self.references = references
         self.formulas_in_text = formulas_in_text
         self.footnotes: dict[str, LexborNode] = {}
+        self.rules: tables.Rules = {}
         self.width = TEXT_WIDTH
         self.depth = 0
 
     def translate(self, html: str) -> str:
         """Return HTML in Typst's markup."""
         body = parse(html)
+        self.rules = tables.read_rules(body.css("style"))
         for item in body.css("li.footnote-item"):
             self.footnotes[item.attributes.get("id") or ""] = item
         return self.children(body)
@@ -305,45 +307,19 @@ class Writer:
 
     def table(self, node: LexborNode, caption: str, label: str) -> str:
         """Return a table; one with a caption is a figure with a number."""
-        rows = list(dom.rows(node))
-        count = max((sum(dom.span(cell, "colspan") for cell in row) for _, row in rows), default=0)
-        if not count:
+
+        def inner(cell: LexborNode, count: int) -> str:
+            width, self.width = self.width, max(40.0, self.width / count)
+            content = self.children(cell).strip()
+            self.width = width
+            return content
+
+        table = tables.to_typst(node, inner, self.rules)
+        if not table:
             return self.children(node)
-        heads = next((i for i, (in_head, _) in enumerate(rows) if not in_head), len(rows))
-        heads = heads if heads < len(rows) else min(heads, 1)
-        width, self.width = self.width, max(40.0, self.width / count)
-        parts = (rows[:heads], rows[heads:])
-        head, body = (self._cells([row for _, row in part], count) for part in parts)
-        self.width = width
-        header = f"table.header({', '.join(head)}), table.hline(), " if head else ""
-        aligns = ", ".join(dom.column_alignments(parts[1], count))
-        table = f"#table(columns: {count}, align: ({aligns},), {header}{', '.join(body)});"
         return figure(self.document, table, caption, label, "table") if caption else (
             f"\n\n#align(center)[{table}];\n\n"
         )  # fmt: skip
-
-    def _cells(self, rows: list[list[LexborNode]], count: int) -> list[str]:
-        """Return the cells of rows of a table; each place of the grid has one."""
-        taken: set[tuple[int, int]] = set()
-        cells = []
-        for y, row in enumerate(rows):
-            left = iter(row)
-            for x in range(count):
-                if (y, x) in taken:
-                    continue
-                cell = next(left, None)
-                if cell is None:
-                    cells.append("[]")
-                    continue
-                free = next((n for n in range(1, count - x) if (y, x + n) in taken), count - x)
-                wide = min(dom.span(cell, "colspan"), free)
-                high = min(dom.span(cell, "rowspan"), len(rows) - y)
-                taken |= {(y + dy, x + dx) for dy in range(high) for dx in range(wide)}
-                inner = self.children(cell).strip()
-                inner = f"#strong[{inner}]" if cell.tag == "th" and inner else inner
-                spans = [f"colspan: {wide}"] * (wide > 1) + [f"rowspan: {high}"] * (high > 1)
-                cells.append(f"table.cell({', '.join(spans)})[{inner}]" if spans else f"[{inner}]")
-        return cells
 
 
 def _checkbox(found: re.Match[str]) -> str:

@@ -165,7 +165,7 @@ def _check(priors: Sequence[Prior], vaes: Sequence[Run]) -> None:
     for run in vaes:
         gaussian_of(run)
         if run.environment["data_md5"] != vqvae.environment["data_md5"]:
-            raise UserError(f"{run.folder} was trained on other images than {vqvae.folder}")
+            raise UserError(f"{run.folder} was not trained on the images of {vqvae.folder}")
 
 
 def _networks(vqvae: Run, images: Images) -> dict[str, Features]:

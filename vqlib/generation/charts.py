@@ -94,9 +94,10 @@ def rate_and_likelihood(
         f"{row.system} {row.setting}, {row.rate}: {row.total:.2f}, of which {row.latent:.2f}"
         for row in rows.itertuples()
     )
+    curve = "PCA is a falling curve: the more its latent takes, the fewer are needed in all. "
     figure.alt = (
-        "Bits per dimension against those that the latent takes. PCA is a falling curve: the more "
-        f"its latent takes, the fewer are needed in all. {each}."
+        "Bits per dimension against those that the latent takes. "
+        f"{'' if linear is None else curve}{each}."
     )
     return figure
 
@@ -117,7 +118,7 @@ def posterior_axes(posteriors: Mapping[str, Mapping[str, list[float]]]) -> Pictu
         axis.set(xlabel="principal axis of posterior samples", ylabel="variance", yscale="log")
         axis.legend()
     ends = "; ".join(
-        f"{name}: {each['variances'][0]:.2f} to {each['variances'][-1]:.2f}"
+        f"{name}: {each['variances'][0]:.2f} to {each['variances'][-1]:z.2f}"
         for name, each in posteriors.items()
     )
     figure.alt = f"Variances of posterior samples along their principal axes. {ends}."

@@ -64,7 +64,7 @@ def unpack_rows(prior: CodePrior, packed: bytes, count: int) -> Tensor:
         decoder = stream.queue.RangeDecoder(np.frombuffer(packed, WORD).astype(np.uint32))
         return _go_through(prior, count, code)
     except (AssertionError, ValueError):
-        raise UserError("these bytes are no codes of this prior") from None
+        raise UserError("these bytes are not codes of this prior") from None
 
 
 def ideal_bits(prior: CodePrior, rows: Tensor) -> float:

@@ -150,5 +150,5 @@ def tiled(images: Tensor) -> Tensor:
 
 
 def _slug(name: str) -> str:
-    """Return the part of a file's name that tells the class."""
+    """Return the part of a file's name that names the class."""
     return "-" + re.sub(r"[^\w-]+", "_", name) if name else ""

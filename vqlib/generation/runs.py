@@ -155,8 +155,8 @@ def load_prior(path: str | Path, vqvae: str | Path | None = None) -> Prior:
     if is_finished(folder) and not is_prior(folder):
         title = MODELS[load_run(folder).config.model].title
         raise UserError(
-            f"{folder} is the run of a {title}, and no prior over codes: train one for a VQ-VAE by "
-            "`vqlib prior`"
+            f"{folder} is the run of a {title}, not a prior over codes: train one for a VQ-VAE "
+            "with `vqlib prior`"
         )
     prior = open_run(folder, Prior, PriorConfig)
     return Prior(prior.folder, prior.config, expanded(vqvae)) if vqvae else prior
@@ -172,7 +172,7 @@ def find_priors(folder: str | Path) -> list[Prior]:
         path for path in sorted(Path(folder).glob("*")) if is_finished(path) and is_prior(path)
     ]
     if not paths:
-        raise UserError(f"{folder} has no finished prior: train one by `vqlib prior`")
+        raise UserError(f"{folder} has no finished prior: train one with `vqlib prior`")
     priors = sorted(map(load_prior, paths), key=lambda prior: prior.evaluation["test_bits"])
     for prior in priors[1:]:
         check_same_vqvae(prior.folder, prior.config, priors[0].vqvae)

@@ -13,28 +13,39 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from vqlib.config import TrainConfig
 from vqlib.errors import UserError
 from vqlib.evaluation import METRICS
 from vqlib.explore import code_paints
 from vqlib.figures import model_style
+from vqlib.generation.config import PriorConfig
+from vqlib.generation.runs import Prior
+from vqlib.generation.transformer import HEAD, Transformer
 from vqlib.models import VAE, VQVAE, SpatialVAE
 from vqlib.report.words import data_title
 from vqlib.runs import WEIGHTS, Run
 from vqlib.system.files import read_bytes, write_atomically
 
 PARTS = Path(__file__).parent
-NETWORK = ("tensors.js", "layers.js", "models.js", "worker.js")  # runs in a worker
-PAGE = ("pictures.js", "remote.js", "brush.js", "swatches.js", "panels.js", "explorer.js")
+NETWORK = ("tensors.js", "layers.js", "models.js", "transformer.js", "worker.js")  # in a worker
+PAGE = (
+    *("pictures.js", "remote.js", "random.js", "brush.js", "swatches.js"),
+    *("sampler.js", "panels.js", "explorer.js"),
+)
 DRAWN = (VAE, VQVAE, SpatialVAE)  # what models.js can build
 UNUSED = 0.01  # of an equal share; a code that is used less is marked
 
 
-def write_page(runs: Sequence[Run], path: Path) -> None:
+def write_page(runs: Sequence[Run | Prior], path: Path) -> None:
     """Write the explorer of some runs to an HTML file.
+
+    Args:
+        runs: of models of images, and of priors over the codes of those; in any order.
+        path: the file.
 
     Raises:
         UserError: if a run has no weights, is damaged or has a model that the page does not know,
-            or the file cannot be written.
+            a prior's VQ-VAE is not among the runs, or the file cannot be written.
     """
     if not path.parent.is_dir():
         raise UserError(
@@ -43,13 +54,18 @@ def write_page(runs: Sequence[Run], path: Path) -> None:
     write_atomically(path, explorer_page(runs).encode())
 
 
-def explorer_page(runs: Sequence[Run]) -> str:
-    """Return the explorer of some runs as HTML, with weights and images inside.
+def explorer_page(runs: Sequence[Run | Prior]) -> str:
+    """Return the explorer of some runs as HTML, with weights and images inside; see `write_page`.
 
     The images are those of the runs' sheets, each once.
     """
-    described = [_described(run, label) for run, label in zip(runs, _labels(runs), strict=True)]
-    images = _distinct_images(runs)
+    shown = [run for run in runs if isinstance(run, Run)]
+    priors = _by_weights([run for run in runs if isinstance(run, Prior)], shown)
+    described = [
+        _described(run, label) | {"priors": priors.get(_weights_of(run), [])}
+        for run, label in zip(shown, _labels(shown), strict=True)
+    ]
+    images = _distinct_images(shown)
     content = {"size": images.shape[-1], "images": _packed(_png(images)), "runs": described}
     parts = {
         "STYLE": _read("style.css"),
@@ -79,9 +95,7 @@ def _described(run: Run, label: str) -> dict[str, Any]:
         "bits": run.bits,
         "variance": run.data_variance,
         "facts": {
-            "Images": data_title(run.config.dataset).strip("`"),
-            "Batch size": f"{run.config.batch_size:,}",
-            "Epochs": f"{run.config.epochs:,}",
+            **_training(run.config, run.config.dataset),
             "Bits per image": f"{run.bits:,.0f}",
             **{
                 metric.heading: f"{value:.{metric.decimals}f}"
@@ -92,6 +106,50 @@ def _described(run: Run, label: str) -> dict[str, Any]:
         "weights": _packed(read_bytes(run.folder / WEIGHTS)),
         "codes": _codes(run.model) if isinstance(run.model, VQVAE) else [],
     }
+
+
+def _by_weights(priors: Sequence[Prior], runs: Sequence[Run]) -> dict[str, list[dict[str, Any]]]:
+    """Return what the page needs of priors, by the checksum of their VQ-VAE's weights."""
+    found = defaultdict(list)
+    for prior, label in zip(priors, _labels(priors), strict=True):
+        if prior.config.weights not in map(_weights_of, runs):
+            raise UserError(
+                f"{prior.folder} is a prior over the codes of {prior.config.vqvae} with weights "
+                f"{prior.config.weights[:8]}…, which no other run here has: give this VQ-VAE, too"
+            )
+        found[prior.config.weights].append(_described_prior(prior, label))
+    return found
+
+
+def _described_prior(prior: Prior, label: str) -> dict[str, Any]:
+    if not isinstance(prior.model, Transformer):
+        raise UserError(
+            f"{prior.folder} is a {prior.model.title}, from which the explorer cannot sample: give "
+            f"a {Transformer.title}"
+        )
+    return {
+        "label": label,
+        "name": prior.folder.name,
+        "classes": prior.classes,
+        "head": HEAD,
+        "facts": {
+            **_training(prior.config, prior.environment["dataset"]),
+            "Bits per image": f"{prior.bits_per_image:,.0f}",
+        },
+        "weights": _packed(read_bytes(prior.folder / WEIGHTS)),
+    }
+
+
+def _training(config: TrainConfig | PriorConfig, dataset: str) -> dict[str, str]:
+    return {
+        "Images": data_title(dataset).strip("`"),
+        "Batch size": f"{config.batch_size:,}",
+        "Epochs": f"{config.epochs:,}",
+    }
+
+
+def _weights_of(run: Run) -> str:
+    return run.environment["sha256"][WEIGHTS]
 
 
 def _codes(model: VQVAE) -> list[dict[str, Any]]:
@@ -107,7 +165,7 @@ def _codes(model: VQVAE) -> list[dict[str, Any]]:
     ]
 
 
-def _labels(runs: Sequence[Run]) -> list[str]:
+def _labels(runs: Sequence[Run] | Sequence[Prior]) -> list[str]:
     """Return each run's title; runs of one title also get the settings in which they differ."""
     alike = defaultdict(list)
     for run in runs:

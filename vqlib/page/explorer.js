@@ -91,15 +91,23 @@ function describe() {
   const raw = `${format(SIZE * SIZE * 24, 0)} bits`;
   find("original").querySelector(".bits").textContent = raw;
   find("raw-bits").textContent = raw;
-  const has = { codes: false, numbers: false };
-  for (const { codes } of CONTENT.runs) has[codes.length ? "codes" : "numbers"] = true;
+  const runs = CONTENT.runs.flatMap((run) => [
+    run,
+    ...run.priors.map((prior) => ({ ...prior, label: titleOf(prior, run) })),
+  ]);
+  const has = {
+    codes: CONTENT.runs.some(({ codes }) => codes.length),
+    numbers: CONTENT.runs.some(({ codes }) => !codes.length),
+    prior: runs.length > CONTENT.runs.length,
+  };
+  has["no-prior"] = has.codes && !has.prior;
   for (const part of document.querySelectorAll("[data-for]")) {
     part.hidden = !has[part.dataset.for];
   }
-  const headings = [...new Set(CONTENT.runs.flatMap(({ facts }) => Object.keys(facts)))];
+  const headings = [...new Set(runs.flatMap(({ facts }) => Object.keys(facts)))];
   const table = find("runs");
   addCells(table.createTHead(), ["Network", ...headings, "Run"], "th");
-  for (const { label, name, facts } of CONTENT.runs) {
+  for (const { label, name, facts } of runs) {
     addCells(table, [label, ...headings.map((heading) => facts[heading] ?? "–"), name], "td");
   }
 }
@@ -109,6 +117,8 @@ async function start() {
     find("figures").append(panel.figure);
     find("controls").append(panel.section);
   }
+  const samplers = panels.flatMap((panel) => panel.samplers);
+  find("controls").after(...samplers.map((sampler) => sampler.section));
   document.body.style.setProperty("--count", Math.min(4, 1 + panels.length)); // columns
   describe();
   listen();

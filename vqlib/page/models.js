@@ -112,7 +112,9 @@ function quantizedModel(tensors) {
     },
     decode(latent) {
       const data = new Float32Array(latent.data.length * dimensions);
-      latent.data.forEach((code, place) => data.set(vector(code), place * dimensions));
+      latent.data.forEach((code, place) => {
+        if (code >= 0) data.set(vector(code), place * dimensions); // else 0, as beyond the edge
+      });
       return uncentred(decoder({ ...latent, channels: dimensions, data }));
     },
   };

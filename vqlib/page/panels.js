@@ -3,6 +3,7 @@
 const SLIDERS = 8;
 const REACH = 4; // of a slider, in standard deviations of the prior
 const INFORMATIVE = 0.1; // bits
+const MISSING = -1; // the code of a place that has none yet
 
 function copyOf(template) {
   return document.getElementById(template).content.firstElementChild.cloneNode(true);
@@ -20,6 +21,7 @@ function addButton(parent, text, action) {
 class Panel {
   constructor(run, template) {
     this.run = run;
+    this.samplers = [];
     this.ask = startRemote();
     this.figure = copyOf("figure");
     this.section = copyOf(template);
@@ -30,6 +32,7 @@ class Panel {
     this.canvas = this.figure.querySelector("canvas");
     this.encode = newestOnly(async (picture) => {
       this.latent = await this.ask("encode", picture);
+      this.origin = null;
       this.showLatent();
       await this.draw();
     });
@@ -47,10 +50,12 @@ class Panel {
     return this.encoded;
   }
 
-  // Changes the latent once the picture is encoded, so that the change is not overwritten.
-  async edit(change) {
+  // Changes the latent once the picture is encoded, so that the change is not overwritten. The
+  // caption tells where a latent comes from if it is not the picture's.
+  async edit(change, origin = null) {
     await this.encoded;
     change(this.latent.data);
+    this.origin = origin;
     this.showLatent();
     await this.decode();
   }
@@ -61,8 +66,9 @@ class Panel {
     const mse = meanSquaredError(pixels, this.picture);
     const psnr = format(-10 * Math.log10(mse), 1);
     const error = `NMSE\u00a0${format(mse / this.run.variance, 3)}, PSNR\u00a0${psnr}\u00a0dB`;
-    this.figure.querySelector(".error").textContent = error;
-    this.canvas.setAttribute("aria-label", `Drawn again by the ${this.run.label}: ${error}`);
+    const caption = this.origin ?? error;
+    this.figure.querySelector(".error").textContent = caption;
+    this.canvas.setAttribute("aria-label", `Drawn by the ${this.run.label}: ${caption}`);
   }
 
   addActions(actions) {
@@ -132,6 +138,23 @@ class QuantizedPanel extends Panel {
     this.pickButton = [...this.section.querySelectorAll("button")].at(-1);
     this.setPicking(false);
     this.buildBook();
+    this.samplers = run.priors.map((prior) => new Sampler(this, prior));
+  }
+
+  async load() {
+    await Promise.all([super.load(), ...this.samplers.map((sampler) => sampler.load())]);
+  }
+
+  // Leaves empty what the decoder cannot know yet.
+  async draw() {
+    const { data } = this.latent;
+    const missing = [...data.keys()].filter((place) => data[place] === MISSING);
+    await super.draw();
+    const context = this.canvas.getContext("2d");
+    for (const place of missing) {
+      const { left, top, width, height } = this.square(place);
+      context.clearRect(left, top, width, height);
+    }
   }
 
   buildBook() {
@@ -161,15 +184,18 @@ class QuantizedPanel extends Panel {
     const { height, width } = this.latent;
     this.section.querySelector("h2").textContent = `${this.run.label}: ${height}\u00a0×\u00a0${width} codes`;
     const frame = this.figure.querySelector(".frame");
-    const [high, wide] = [SIZE / height, SIZE / width];
     this.map = swatchGrid(this.section.querySelector(".map"), height * width, width, {
       use: (i) => this.touch(i),
-      enter: (i) => {
-        const [top, left] = [Math.floor(i / width) * high, (i % width) * wide];
-        mark(frame, { left, top, width: wide, height: high });
-      },
+      enter: (i) => mark(frame, this.square(i)),
       leave: () => mark(frame, null),
     });
+  }
+
+  // The pixels of a place of the map.
+  square(place) {
+    const [width, height] = [SIZE / this.latent.width, SIZE / this.latent.height];
+    const row = Math.floor(place / this.latent.width);
+    return { left: (place % this.latent.width) * width, top: row * height, width, height };
   }
 
   touch(place) {
@@ -177,6 +203,7 @@ class QuantizedPanel extends Panel {
       this.edit((codes) => (codes[place] = this.pen));
       return;
     }
+    if (this.latent.data[place] === MISSING) return;
     this.setPicking(false);
     this.take(this.latent.data[place]);
   }
@@ -200,8 +227,9 @@ class QuantizedPanel extends Panel {
     const { data, width } = this.latent;
     data.forEach((code, i) => {
       const where = `Row ${Math.floor(i / width) + 1}, column ${(i % width) + 1}`;
-      this.map[i].style.backgroundColor = this.run.codes[code].colour;
-      this.map[i].setAttribute("aria-label", `${where}: code ${code}`);
+      const what = code === MISSING ? "no code yet" : `code ${code}`;
+      this.map[i].style.backgroundColor = this.run.codes[code]?.colour ?? "";
+      this.map[i].setAttribute("aria-label", `${where}: ${what}`);
     });
     const used = new Set(data);
     this.book.forEach((cell, code) => {
@@ -210,6 +238,7 @@ class QuantizedPanel extends Panel {
       cell.classList.toggle("in-map", used.has(code));
       cell.setAttribute("aria-label", [`Code ${code}`, ...notes.filter(Boolean)].join(", "));
     });
+    for (const sampler of this.samplers) sampler.showNext();
   }
 }
 
@@ -225,21 +254,4 @@ function indexOf(latent, { height, width, channels }) {
   const [place, channel] = [Math.floor(latent / channels), latent % channels];
   const onGrid = height * width > 1;
   return onGrid ? [channel, Math.floor(place / width), place % width].join() : channel;
-}
-
-function any(count) {
-  return Math.floor(Math.random() * count);
-}
-
-function shuffle(codes) {
-  for (let i = codes.length - 1; i > 0; i--) {
-    const k = any(i + 1);
-    [codes[i], codes[k]] = [codes[k], codes[i]];
-  }
-}
-
-// A standard normal number, by the method of Box and Muller.
-function gaussian() {
-  const radius = Math.sqrt(-2 * Math.log(1 - Math.random()));
-  return radius * Math.cos(2 * Math.PI * Math.random());
 }

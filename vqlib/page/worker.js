@@ -1,11 +1,16 @@
 "use strict";
 
 let model;
+let prior;
 
 const METHODS = {
   load(weights) {
     model = buildModel(readTensors(fromBase64(weights)));
   },
+  loadPrior({ weights, head }) {
+    prior = buildPrior(readTensors(fromBase64(weights)), head);
+  },
+  logits: (given) => prior(given),
   encode: (pixels) => model.encode(pixels).latent,
   decode: (latent) => model.decode(latent),
   // The mean KL to the prior of each latent over pictures, in bits, in the latent's shape.

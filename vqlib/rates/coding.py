@@ -34,7 +34,7 @@ class Coder(Protocol):
         """Return codes as bytes."""
 
     def unpack(self, packed: bytes, shape: tuple[int, ...]) -> np.ndarray:
-        """Return codes of a shape; a `UserError` tells bytes that are none."""
+        """Return codes of a shape; a `UserError` reports bytes that are not codes."""
 
     def ideal_bits(self, codes: np.ndarray) -> float:
         """Return the bits that a perfect coder with the same probabilities needs for all codes."""
@@ -135,4 +135,4 @@ def unpack(packed: bytes, count: int, probabilities: np.ndarray) -> np.ndarray:
         words = np.frombuffer(packed, WORD).astype(np.uint32)
         return stream.queue.RangeDecoder(words).decode(model, count).astype(np.int64)
     except (AssertionError, ValueError):
-        raise UserError("these bytes are no codes of these probabilities") from None
+        raise UserError("these bytes are not codes of these probabilities") from None

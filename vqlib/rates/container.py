@@ -65,7 +65,7 @@ def parse(content: bytes, name: str) -> CodedImages:
         UserError: if the file is foreign, of another version, truncated or damaged.
     """
     if not content.startswith(MAGIC[: len(content)]):
-        raise UserError(f"{name} is no file of coded images: give one that `vqlib encode` wrote")
+        raise UserError(f"{name} is not a file of coded images: give one that `vqlib encode` wrote")
     if len(content) < PREFIX.size:
         raise UserError(f"{name} is truncated: encode the pictures again")
     _, version, header_size, codes_size = PREFIX.unpack_from(content)

@@ -66,7 +66,8 @@ def _draw(axis: Axes, points: pd.DataFrame, measure: str) -> None:
         else:
             _draw_reference(axis, system, rows, measure)
     published = points[is_published]
-    axis.plot(published["bits"], published[measure], label="published", **PUBLISHED)
+    if len(published):  # nothing is published about images of the user
+        axis.plot(published["bits"], published[measure], label="published", **PUBLISHED)
 
 
 def _draw_reference(axis: Axes, system: str, rows: pd.DataFrame, measure: str) -> None:

@@ -4,7 +4,8 @@ import torch
 from torch import Tensor
 
 from vqlib.images import scale
-from vqlib.similarity import check_pair, ssim
+from vqlib.models import BATCH
+from vqlib.similarity import ssim
 
 MEASURES = ("nmse", "psnr", "mean_psnr", "ssim")
 DRAWN = 16  # test images to draw, as many as in the sheet of a run
@@ -24,14 +25,17 @@ def distortion(originals: Tensor, decoded: Tensor, data_variance: float) -> dict
         `ssim`, the mean of each image's SSIM (Wang et al.). The mean of PSNRs is never below the
         PSNR of the mean, because the logarithm is concave.
     """
-    x, y = _unit(originals), _unit(decoded)
-    check_pair(x, y, 1.0)
-    errors = (x.double() - y.double()).square().flatten(1).mean(1)  # (N,)
+    errors, scores = [], []
+    for x, y in zip(originals.split(BATCH), decoded.split(BATCH), strict=True):
+        x, y = _unit(x), _unit(y)
+        scores.append(ssim(x, y))
+        errors.append((x.double() - y.double()).square().flatten(1).mean(1))
+    mse = torch.cat(errors)  # (N,)
     return {
-        "nmse": errors.mean().item() / data_variance,
-        "psnr": _psnr(errors.mean()).item(),
-        "mean_psnr": _psnr(errors).mean().item(),
-        "ssim": ssim(x, y).mean().item(),
+        "nmse": mse.mean().item() / data_variance,
+        "psnr": _psnr(mse.mean()).item(),
+        "mean_psnr": _psnr(mse).mean().item(),
+        "ssim": torch.cat(scores).mean().item(),
     }
 
 

@@ -157,7 +157,7 @@ def encode_pictures(
         prior: run folder of a prior to code with; it is much slower than the frequencies.
     """
     run = load_run(run_folder)
-    coder = _coder(run, prior)  # a run that cannot encode is told before pictures are read
+    coder = _coder(run, prior)  # refuse a run that cannot encode before pictures are read
     make_folder(file.parent)
     if pictures:
         images, names = read_pictures(pictures, run.config.image_size, file)

@@ -82,7 +82,7 @@ def run_points(results: str | Path, runs: list[Run]) -> pd.DataFrame:
 
     Points that `rates.csv` in the folder holds for the same weights are taken from there. The
     others are computed, and the file gets them; it keeps those of other runs. A run that has
-    neither points nor weights is left out, and that is told.
+    neither points nor weights is left out, and a line says so.
 
     Args:
         results: the folder of the runs.

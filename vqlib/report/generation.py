@@ -4,6 +4,7 @@ import pandas as pd
 
 from vqlib.generation.assessment import Assessment
 from vqlib.generation.published import LIKELIHOODS
+from vqlib.images import SIZE
 from vqlib.report.words import number
 
 FIGURES = {  # column of quality.csv to heading and decimals
@@ -15,16 +16,16 @@ FIGURES = {  # column of quality.csv to heading and decimals
 SHOWN = ("Gaussian, as trained", "Gaussian, one scale", "logistic, by contrast")
 
 
-def likelihood_table(assessed: Assessment, size: int = 3072) -> pd.DataFrame:
+def likelihood_table(assessed: Assessment) -> pd.DataFrame:
     """Return a table of text: bits per dimension as rate plus distortion, most bits first.
 
-    Published figures follow if the data are those of CIFAR-10.
+    Published figures follow if the data are CIFAR-10 in its own size.
 
     Args:
         assessed: what `assess` wrote.
-        size: dimensions of an image.
     """
-    rows = []
+    side, rows = assessed.facts["image_size"], []
+    size = 3 * side * side  # dimensions of an image
     chosen = assessed.likelihood[assessed.likelihood["pixels"].isin(SHOWN)]
     for row in chosen.sort_values("total", ascending=False).itertuples():
         cells = {"System": row.system, "Setting": row.setting, "Pixels": row.pixels}
@@ -34,7 +35,7 @@ def likelihood_table(assessed: Assessment, size: int = 3072) -> pd.DataFrame:
             "Pixels given it": number(row.distortion, 0, 2),
         }
         rows.append(cells | {"Bits per dimension": f"{row.total:.2f}"})
-    if assessed.facts["dataset"] == "cifar10":
+    if assessed.facts["dataset"] == "cifar10" and side == SIZE:
         for name, (total, bits) in LIKELIHOODS.items():
             rate = bits / size if bits else float("nan")
             cells = {"System": name, "Setting": "van den Oord et al.", "Pixels": "256-way softmax"}

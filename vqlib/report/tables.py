@@ -82,8 +82,11 @@ def claim_table(summary: pd.DataFrame) -> pd.DataFrame:
 
 
 def protocol_table(runs: list[Run]) -> pd.DataFrame:
-    """Return the SSIM of the same reconstructions by each protocol, of each model."""
-    scores = claims.protocol_scores(runs)
+    """Return the SSIM of the same reconstructions by each protocol, of each model.
+
+    A protocol that needs more images than there are is left out.
+    """
+    scores = claims.protocol_scores(runs).dropna(how="all")
     columns = [*(name for name in MODELS if name in scores), "vqvae_lowest"]
     names = {name: model.title for name, model in MODELS.items()}
     table = scores[[name for name in columns if name in scores]].map(_digits)

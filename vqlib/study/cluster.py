@@ -51,7 +51,7 @@ class Job:
         """Build a job from names and values; an unknown name is a `UserError`."""
         known = [field.name for field in fields(cls)]
         if not isinstance(values, dict) or not set(values) <= set(known):
-            raise UserError(f"job may give {', '.join(known)} only, got {values!r}")
+            raise UserError(f"job takes only {', '.join(known)}, got {values!r}")
         return cls(**values)
 
 

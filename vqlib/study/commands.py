@@ -14,7 +14,7 @@ def study_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("preset", help="quick, paper or smoke: the name of a file in presets/")
     parser.add_argument("--keep-going", action="store_true", help="go on if a notebook fails")
     parser.add_argument(
-        "--retrain", action="store_true", help="train its runs again; those there are moved aside"
+        "--retrain", action="store_true", help="train its runs again; earlier ones are set aside"
     )
     parser.add_argument("--executor", default="local", help="local or slurm", metavar="…")
 

@@ -57,7 +57,7 @@ def parameters_of(path: Path) -> dict[str, Parameter]:
     """Return the parameters of a notebook by name: the names that its parameters cell sets.
 
     Raises:
-        UserError: if the file is no notebook, has no cell tagged `parameters`, or none that is
+        UserError: if the file is not a notebook, has no cell tagged `parameters`, or none that is
             Python.
     """
     for number, cell in enumerate(read_notebook(path)["cells"], 1):

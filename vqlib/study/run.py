@@ -30,6 +30,7 @@ from vqlib.study.status import watch
 from vqlib.study.summary import check_config, is_current
 from vqlib.system.checkpoint import remove_state
 from vqlib.system.files import make_folder, sole_writer, write_atomically, write_json
+from vqlib.system.progress import duration
 
 STOPS = (signal.SIGINT, signal.SIGTERM)
 PATIENCE = 10.0  # seconds that processes have to end, each time they are told to
@@ -57,6 +58,7 @@ def run_study(
     """
     if executor not in EXECUTORS:
         raise UserError(f"unknown executor {executor!r}: choose one of {', '.join(EXECUTORS)}")
+    started = time.time()
     study = load_study(preset, root=root)
     cluster = Slurm() if executor == "slurm" else None
     with sole_writer(study.folder):
@@ -69,6 +71,18 @@ def run_study(
     print(f"results: {study.summary}")
     print(f"figures: {study.figures}")
     print(f"report:  {study.report}")
+    print(f"time:    {_times(study, started)}")
+
+
+def _times(study: Study, started: float) -> str:
+    """Return what a study's time was spent on; `make` says how long the packages took."""
+    trained = max(started, study.summary.stat().st_mtime)
+    spent = {
+        "packages": float(os.environ.get("VQLIB_PACKAGES") or 0),
+        "training": trained - started,
+        "figures and report": time.time() - trained,
+    }
+    return ", ".join(f"{what} {duration(each)}" for what, each in spent.items() if each)
 
 
 def _prepare(study: Study, retrain: bool) -> list[str]:
@@ -153,7 +167,7 @@ def _set_aside(study: Study) -> None:
         for lock in aside.glob("*/.lock"):
             lock.unlink()
             lock.with_name(".holder").unlink()
-    print(f"what was there is kept in {shown(aside)}")
+    print(f"earlier results were moved to {shown(aside)}")
 
 
 def _make_folders(study: Study) -> None:

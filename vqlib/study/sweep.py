@@ -34,7 +34,7 @@ def configs_of(preset: dict[str, Any]) -> list[TrainConfig]:
     named = values.pop("model", None) or list(own)
     models = [_model(name) for name in (named if isinstance(named, list) else [named])]
     if not models:
-        raise UserError("it names no model: add a list such as models: [vae, vqvae]")
+        raise UserError("no model is named: add a list such as models: [vae, vqvae]")
     entries = [(_model(entry.get("model"), "also: "), entry) for entry in also]
     everything = [*models, *(model for model, _ in entries)]
     if unused := [name for name in own if name not in everything]:
@@ -61,7 +61,7 @@ def _singular(values: dict[str, Any]) -> dict[str, Any]:
 def _model(name: Any, where: str = "") -> str:
     """Return a model's name if there is such a model."""
     if name is None:
-        raise UserError(f"{where}a run without a model: add one, such as model: vae")
+        raise UserError(f"{where}a run names no model: add one, such as model: vae")
     return TrainConfig(model=name).model
 
 

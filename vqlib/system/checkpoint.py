@@ -38,7 +38,7 @@ def read_state(path: Path) -> dict[str, Any] | None:
         content = read_bytes(candidate)
         if hashlib.sha256(content[32:]).digest() == content[:32]:
             return _load_state(candidate, content[32:])
-        print(f"{candidate} is damaged (its checksum does not fit): removed, not used")
+        print(f"{candidate} is damaged (its checksum does not match), so it was removed")
         candidate.unlink()
     return None
 
@@ -78,7 +78,7 @@ def check_format(path: Path, content: Mapping[str, Any]) -> None:
     found = content.get("format", FORMAT)
     if found != FORMAT:
         raise UserError(
-            f"{path} has format {found}, and this version of vqlib reads {FORMAT}: "
+            f"{path} has format {found}, but this version of vqlib reads {FORMAT}: "
             "use the version that wrote it"
         )
 

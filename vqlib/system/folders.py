@@ -108,7 +108,7 @@ def _divide(
         train = train[~alike]
         for name, some in (("training", train), ("test", test)):
             if not len(some):
-                raise UserError(f"{root}: no {name} picture is left that is not in the other split")
+                raise UserError(f"{root}: every {name} picture is in the other split, too")
     else:
         indices = np.flatnonzero(usable)
         is_test = every_tenth([looks[index] for index in indices], split.labels[indices])
@@ -153,12 +153,12 @@ def _left_out(
         found.append(f"{len(problems):,} that cannot be read: {_code(problems)}")
     if listing.links:
         found.append(
-            f"{len(listing.links):,} links and names of what is read already or above: "
+            f"{len(listing.links):,} links and names of pictures that are read elsewhere: "
             f"{_code(listing.links)}"
         )
     if listing.others:
         others = (f"{count:,} {name}" for name, count in sorted(listing.others.items()))
-        found.append(f"what is no picture: {_code(others)}")
+        found.append(f"files that are not pictures: {_code(others)}")
     return [f"Left out: {'; '.join(found)}."] if found else []
 
 
@@ -170,7 +170,8 @@ def _code(names: Iterable[str]) -> str:
 
 def _tenth_rule(split: Split) -> str:
     rule = "In order of their paths, every tenth picture is a test image"
-    return f"{rule}, and one of each class." if len(split.classes) > 1 else f"{rule}."
+    classes = ", and at least one of each class that has several" if len(split.classes) > 1 else ""
+    return f"{rule}{classes}."
 
 
 def _to_the_front(pixels: np.ndarray, chosen: np.ndarray) -> np.ndarray:

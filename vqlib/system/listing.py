@@ -222,7 +222,7 @@ def _list_archive(root: Path) -> Listing:
             return _list_tar(root)
     except Exception as error:  # whatever damage makes these modules raise
         raise UserError(f"{root} cannot be read as an archive: {one_line(error)}") from None
-    raise UserError(f"{root} is a file, and no .zip or .tar: give a folder of pictures")
+    raise UserError(f"{root} is a file, but not a .zip or .tar: give a folder of pictures")
 
 
 def _list_zip(root: Path) -> Listing:

@@ -39,7 +39,7 @@ def cores() -> int:
 
 
 def peak_memory() -> float | None:
-    """Return the most resident memory this process has had, in MB; None if it cannot be told."""
+    """Return the most resident memory this process has had, in MB; None if unknown."""
     try:
         status = Path("/proc/self/status").read_text("utf-8", "replace")
     except OSError:

@@ -19,7 +19,7 @@ FORMATS = (  # of contents; Pillow has others, and would start other programs fo
     *("JPEG", "MPO", "PNG", "BMP", "WEBP", "GIF", "TIFF", "PPM", "JPEG2000", "AVIF", "ICO"),
     *("PCX", "TGA"),
 )
-KINDS = {  # what is converted, and how it is told
+KINDS = {  # what is converted, and what it is called
     "grey": "in grey",
     "palette": "with a palette",
     "colours": "in other colours than RGB",
@@ -93,7 +93,7 @@ def to_rgb(picture: Image.Image) -> Image.Image:
     """Return a loaded picture as RGB of 8 bits, on white where it is transparent.
 
     Raises:
-        UserError: if its numbers are no shades that can be told.
+        UserError: if its numbers cannot be read as shades.
     """
     picture = _to_8_bits(picture)
     if picture.has_transparency_data:
@@ -127,16 +127,19 @@ def tell_sizes(sizes: np.ndarray, side: int) -> str:
     """
     by_area = sizes[np.argsort(sizes.prod(1), kind="stable")]
     (width, height), (wider, higher) = by_area[0], by_area[-1]
-    text = f"{len(sizes):,} pictures of {width}×{height}"
+    text = f"{len(sizes):,} picture{'s' if len(sizes) > 1 else ''} of {width}×{height}"
     if len(np.unique(sizes, axis=0)) > 1:
         text += f" to {wider}×{higher}"
+    text = f"{text} pixels {_were(len(sizes))}"
     resized = int((sizes != side).any(1).sum())
-    if not resized:
-        return f"{text} pixels."
     how = f"centre-cropped and resized to {side}×{side}"
-    return (
-        f"{text} pixels, {how}." if resized == len(sizes) else f"{text} pixels; {resized:,} {how}."
-    )
+    if resized == len(sizes):
+        return f"{text} {how}."
+    return f"{text} read; {resized:,} {_were(resized)} {how}." if resized else f"{text} read."
+
+
+def _were(count: int) -> str:
+    return "was" if count == 1 else "were"
 
 
 def tell_kinds(kinds: np.ndarray) -> list[str]:
@@ -147,7 +150,7 @@ def tell_kinds(kinds: np.ndarray) -> list[str]:
     """
     counts = {kind: int((kinds >> bit & 1).sum()) for bit, kind in enumerate(KINDS)}
     found = [f"{count:,} {KINDS[kind]}" for kind, count in counts.items() if count]
-    return [f"Converted to RGB of 8 bits: {', '.join(found)}."] if found else []
+    return [f"These were converted to RGB of 8 bits: {', '.join(found)}."] if found else []
 
 
 def one_line(error: Exception) -> str:

@@ -19,7 +19,7 @@ ROLES = {
     **dict.fromkeys(("test", "testing", "tst"), "test"),
 }
 FOR_TESTING = ("test", "testing", "val", "validation")  # which no class is called
-ELSEWHERE = "."  # the class of pictures that stand beside the folders of the other classes
+ELSEWHERE = "."  # the class of pictures that are next to the folders of the other classes
 
 
 @dataclass(frozen=True)
@@ -142,14 +142,14 @@ def _role_at(path: Path, level: int) -> str:
 
 
 def _refuse_lone_test(files: Sequence[Path]) -> None:
-    """Refuse a folder named test or val beside pictures that would be mixed with it."""
+    """Refuse a folder named test or val next to pictures that would be mixed with it."""
     above = len(_common([path[:-1] for path in files]))
     for path in files:
         if len(path) > above + 1 and path[above].lower() in FOR_TESTING:
             name = "/".join(path[: above + 1])
             raise UserError(
-                f"{name} is a folder for testing, but there is none for training: name that one "
-                "train, or give the other another name"
+                f"{name} is a folder for testing, but there is none for training: name the "
+                f"folder for training train, or rename {name}"
             )
 
 

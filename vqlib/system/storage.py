@@ -30,7 +30,7 @@ def stored_weights(model: nn.Module) -> dict[str, Tensor]:
     for name, value in stored.items():
         if not value.isfinite().all():
             raise UserError(
-                f"{name} is beyond float16, so it cannot be stored: try a lower learning rate"
+                f"{name} is too large for float16 and cannot be stored: try a lower learning rate"
             )
     return stored
 

@@ -74,7 +74,10 @@ def read_torchvision(name: str, side: int, limit: int | None) -> Arrays:
     except (ImportError, TypeError) as error:  # it needs another package, or more to go by
         raise UserError(f"{name} cannot be read: {one_line(error)}") from None
     if len(parts) == 2:
-        chosen, rule = [range(len(part)) for part in parts], "Its own training and test images"
+        chosen, rule = (
+            [range(len(part)) for part in parts],
+            "Its own training and test images are used",
+        )
     else:
         everything = range(len(parts[0]))
         tested = range(1, len(parts[0]), TENTH)
@@ -130,7 +133,7 @@ class _Reading:
             rgb = to_rgb(picture)
         except Exception as error:  # whatever the data set gives in place of pictures
             raise UserError(
-                f"item {index} of {self.name} is no picture with a label that can be read: "
+                f"item {index} of {self.name} is not a picture with a label, or cannot be read: "
                 f"{one_line(error)}"
             ) from None
         with suppress(TypeError, ValueError):  # some have boxes or several labels
