@@ -116,8 +116,8 @@ def swept(
     configs.append(small_config("vqvae", epochs=1, num_embeddings=8))
     configs.append(small_config("vae", epochs=1, beta=0.5))
     study = Study("swept", configs, root=tmp_path)
-    for run in small_runs.values():
-        shutil.copytree(run.folder, study.folder / run.folder.name)
+    for config in configs[:3]:
+        shutil.copytree(small_runs[config.model].folder, study.folder / config.run_name)
     for config in configs[3:]:
         fit(config, few_photos, study.folder)
     write_summary(study)
