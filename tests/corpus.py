@@ -44,11 +44,14 @@ SECONDS = 300
 COUNTED = ("pictures", "tables", "formulas")
 
 
+def shown_cells(notebook: NotebookNode) -> list[NotebookNode]:
+    """Return the cells that no tag hides."""
+    return [cell for cell in notebook.cells if not REMOVED & set(cell.metadata.get("tags", []))]
+
+
 def visible(notebook: NotebookNode) -> Iterator[str]:
     """Yield the texts that a reader sees: Markdown without formulas, code, and text outputs."""
-    for cell in notebook.cells:
-        if REMOVED & set(cell.metadata.get("tags", [])):
-            continue
+    for cell in shown_cells(notebook):
         if cell.cell_type == "markdown":
             yield text_of(rendered(cell.source))
         elif cell.cell_type == "code":
@@ -68,8 +71,9 @@ def rendered(source: str) -> str:
 
 def tables(notebook: NotebookNode) -> list[set[str]]:
     """Return the words of each table in Markdown and in outputs."""
-    pages = [rendered(cell.source) for cell in notebook.cells if cell.cell_type == "markdown"]
-    outputs = (output for cell in notebook.cells for output in cell.get("outputs", []))
+    cells = shown_cells(notebook)
+    pages = [rendered(cell.source) for cell in cells if cell.cell_type == "markdown"]
+    outputs = (output for cell in cells for output in cell.get("outputs", []))
     pages += [output.get("data", {}).get("text/html", "") for output in outputs]
     found = (set(words(text_of(table))) for page in pages for table in TABLE.findall(page))
     return [table for table in found if table]
@@ -77,7 +81,7 @@ def tables(notebook: NotebookNode) -> list[set[str]]:
 
 def formulas(notebook: NotebookNode) -> list[str]:
     """Return those formulas of Markdown cells that have a command, as they are written."""
-    sources = (cell.source for cell in notebook.cells if cell.cell_type == "markdown")
+    sources = (cell.source for cell in shown_cells(notebook) if cell.cell_type == "markdown")
     texts = (part for source in sources for part in FENCE.split(source)[::2])
     found = (match[0].strip("$") for text in texts for match in FORMULA.finditer(text))
     return [squeezed(formula) for formula in found if re.search(r"\\[a-zA-Z]{2}", formula)]
@@ -123,14 +127,17 @@ def squeezed(text: str) -> str:
 def arriving(notebook: NotebookNode, pdf: Path) -> dict[str, Any]:
     """Return the share of a notebook's words that are in the PDF, and which are not.
 
-    A table arrives if all its words do, a formula if it does not stand there as it is written.
+    A table arrives if all its words do. A formula arrives if it does not stand there as it is
+    written, or only as often as code has it.
     """
     done = subprocess.run(["pdftotext", str(pdf), "-"], capture_output=True, text=True, check=True)
     text = re.sub(r"\n\d+\s*\f", "\n", done.stdout)  # the numbers of pages
     text = unicodedata.normalize("NFKC", text).replace("\N{MINUS SIGN}", "-")
     plain = squeezed(text)
     joined = squeezed(re.sub(r"[-\u2010]\s*\n\s*", "", text))  # words hyphenated at a line's end
-    wanted = collections.Counter(word for part in visible(notebook) for word in words(part))
+    seen = list(visible(notebook))
+    code = squeezed("".join(seen))
+    wanted = collections.Counter(word for part in seen for word in words(part))
     there = {word: max(plain.count(word), joined.count(word)) for word in wanted}
     missing = {word: count - there[word] for word, count in wanted.items() if there[word] < count}
     total = sum(wanted.values())
@@ -138,7 +145,7 @@ def arriving(notebook: NotebookNode, pdf: Path) -> dict[str, Any]:
         "words": 1 - sum(missing.values()) / total if total else 1.0,
         "missing": list(missing)[:12],
         "tables": sum(not table & set(missing) for table in tables(notebook)),
-        "formulas": sum(formula not in plain for formula in formulas(notebook)),
+        "formulas": sum(plain.count(one) <= code.count(one) for one in formulas(notebook)),
         "pictures": pictures(pdf),
     }
 

@@ -296,6 +296,19 @@ def test_a_formula_that_typst_refuses_costs_only_its_cell() -> None:
     assert re.search("before.*words.*after", printed.text)
 
 
+def test_a_cell_on_which_the_layout_fails_is_shown_as_it_is_written(tmp_path: Path) -> None:
+    cells = [
+        compiler.Chunk("cell 1", "before", ""),
+        compiler.Chunk("cell 2", "#go(5)[x];", "the source"),  # Typst names a line of report.typ
+        compiler.Chunk("cell 3", "after", ""),
+    ]
+    notes: list[str] = []
+    pdf = compiler.compile_pdf({}, False, cells, tmp_path, system_fonts=False, notes=notes)
+    assert re.search("before.*the source.*after", text(PdfReader(io.BytesIO(pdf))))
+    assert len(notes) == 1
+    assert notes[0].startswith("cell 2: shown as it is written: ")
+
+
 # --- B: nothing is missing, and what is, is said --------------------------------------------
 
 
@@ -463,6 +476,14 @@ def test_a_styled_table_keeps_its_colours() -> None:
     assert (0.0, 1.0, 0.0) in shades
     assert (0.0, 1.0, 0.0) not in fills(Printed(shown(display({"text/html": frame.to_html()}))).pdf)
     assert b"/ShadingType" in Printed(shown(display({"text/html": style._repr_html_()}))).content
+
+
+def test_a_table_in_a_table_is_shown() -> None:
+    inner = pd.DataFrame({"inside": [1.5] * 3}).to_html()
+    wide = pd.DataFrame([[1.234567] * 20]).to_html()
+    printed = Printed(f"<table><tr><td>outside</td><td>{inner}</td><td>{wide}</td></tr></table>")
+    assert all(word in printed.text for word in ("outside", "inside", "1.5", "1.234567"))
+    assert not printed.notes
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 import json
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -74,14 +74,18 @@ def compile_pdf(
         root=str(build), font_paths=_fonts(True) if system_fonts else [],
         ignore_system_fonts=True,
     )  # fmt: skip
+
+    def compiled(some: list[Chunk]) -> Any:
+        lines = [*begin, *(chunk.typst for chunk in some)]
+        path.write_text("\n\n".join(lines), encoding="utf-8")
+        return compiler.compile_with_warnings(str(path))
+
     passes, shares = 0, dict[int, float]()
     for _ in range(len(chunks) + PASSES):
-        lines = [*begin, *(chunk.typst for chunk in chunks)]
-        path.write_text("\n\n".join(lines), encoding="utf-8")
         try:
-            pdf, warnings = compiler.compile_with_warnings(str(path))
+            pdf, warnings = compiled(chunks)
         except typst.TypstError as error:
-            _show_as_written(error, begin, chunks, notes)
+            _show_as_written(error, begin, chunks, compiled, notes)
             continue
         passes += 1
         _shrink(json.loads(compiler.query("<alone>", field="value")), shares)
@@ -117,20 +121,44 @@ def _shrink(places: list[tuple[int, int, float, float]], shares: dict[int, float
             moved += height
 
 
-def _show_as_written(error: Any, begin: list[str], chunks: list[Chunk], notes: list[str]) -> None:
+def _show_as_written(
+    error: Any,
+    begin: list[str],
+    chunks: list[Chunk],
+    compiled: Callable[[list[Chunk]], Any],
+    notes: list[str],
+) -> None:
     """Replace the markup of the first cell in which Typst found an error."""
     problem = _diagnostic(error)
+    chunk = _named(error, begin, chunks) or _failing(chunks, compiled)
+    if chunk is None or chunk.typst == code_block(chunk.source):
+        raise UserError(f"Typst: {problem}")
+    notes.append(f"{chunk.place}: shown as it is written: Typst: {problem}")
+    chunk.typst = code_block(chunk.source)
+
+
+def _named(error: Any, begin: list[str], chunks: list[Chunk]) -> Chunk | None:
+    """Return the first cell that has a line which an error names."""
     numbers = [int(number) for number in LINE.findall(getattr(error, "diagnostic", ""))]
     end = 1 + sum(text.count("\n") + 2 for text in begin)
     for chunk in chunks:
         start, end = end, end + chunk.typst.count("\n") + 2
         if chunk.place and any(start <= number < end for number in numbers):
-            if chunk.typst == code_block(chunk.source):
-                break
-            notes.append(f"{chunk.place}: shown as it is written: Typst: {problem}")
-            chunk.typst = code_block(chunk.source)
-            return
-    raise UserError(f"Typst: {problem}")
+            return chunk
+    return None
+
+
+def _failing(chunks: list[Chunk], compiled: Callable[[list[Chunk]], Any]) -> Chunk | None:
+    """Return the first cell that cannot be set without the others, as the layout fails on it."""
+    import typst
+
+    of_all = [chunk for chunk in chunks if not chunk.place]
+    for chunk in (chunk for chunk in chunks if chunk.place):
+        try:
+            compiled([chunk, *of_all])
+        except typst.TypstError:
+            return chunk
+    return None
 
 
 def missing_characters(characters: Iterable[str], system_fonts: bool) -> list[str]:
