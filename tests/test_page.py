@@ -417,7 +417,7 @@ def test_a_sample_has_the_codes_that_the_command_would_sample(
     label = len(prior.classes[:7]) and 6
     if prior.classes:
         page.get_by_label("Class").select_option(prior.classes[label])
-    page.get_by_label("Seed").fill("3")
+    page.get_by_role("spinbutton").fill("3")
     page.get_by_label("Temperature").fill("0.9")
     press(page, "Sample")
     expected = python_codes(prior, 0.9, 3, label)
@@ -425,7 +425,7 @@ def test_a_sample_has_the_codes_that_the_command_would_sample(
     assert distance(drawn(page), prior.decode(torch.tensor([expected]))) <= 1
     page.get_by_label("Temperature").fill("0")
     press(page, "Another")
-    assert page.get_by_label("Seed").input_value() == "4"
+    assert page.get_by_role("spinbutton").input_value() == "4"
     assert codes_of_page(page) == python_codes(prior, 0, 4, label)
 
 
