@@ -17,6 +17,7 @@ from .rates import means as means
 from .rates import pictures_near as pictures_near
 from .rates import rate_table as rate_table
 from .rates import run_pictures as run_pictures
+from .rates import shipped_at as shipped_at
 from .rates import shipped_near as shipped_near
 from .tables import claim_table as claim_table
 from .tables import comparison_table as comparison_table

@@ -76,6 +76,16 @@ def shipped_near(bits: float, folder: Path = RATES) -> pd.DataFrame:
     return nearest(points[points["rate"].isin([RAW, KL, *SENT])], bits)
 
 
+def shipped_at(bits: float, folder: Path = RATES) -> pd.DataFrame:
+    """Return the measures of each system and kind of rate at one rate; see `equal_rate`.
+
+    Args:
+        bits: the rate, bits an image.
+        folder: of the runs and the reference systems; by default, those that the project ships.
+    """
+    return equal_rate(all_points(folder, load_runs(folder, load_summary(folder))), bits)
+
+
 def means(points: pd.DataFrame) -> pd.DataFrame:
     """Return bits and measures of each system and kind of rate, as means over its points."""
     return points.groupby(["system", "rate"])[["bits", *MEASURES]].mean()
