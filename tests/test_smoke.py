@@ -296,7 +296,7 @@ def test_one_run_of_any_model_is_a_study(project: Path) -> None:
     fit(TrainConfig(model="svae", **FEW, **SMALL["svae"]), results=folder)
     alt = look_at(project, folder, "svae")
     assert "Spatial VAE" in alt["figure1_reconstructions"]
-    assert "at batch sizes 32" in alt["figure2_ssim"]
+    assert "at batch size 32" in alt["figure2_ssim"]
     summary = project / "report" / "summary.ipynb"
     where = ("-p", "results", str(folder), "-p", "figures_folder", str(folder / "figures"))
     made = run(project, "vqlib", "notebook", str(summary), str(folder / "summary.ipynb"), *where)
