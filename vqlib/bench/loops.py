@@ -235,7 +235,7 @@ def matmul_rate(device: str, precision: str) -> float:
         device: `cpu`, with all threads of this process, or `cuda`.
         precision: `bfloat16` or `float32`.
     """
-    side, times = (2_048, 5) if device == "cpu" else (8_192, 20)
+    side, times = (1_024, 10) if device == "cpu" else (8_192, 20)
     matrix = torch.randn(side, side, device=device, dtype=getattr(torch, precision))
 
     def products() -> None:
