@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from vqlib.errors import InterruptError, UserError
 from vqlib.runs import collapse_warning, write_history
 from vqlib.system import processes
+from vqlib.system.capture import CapturedStep
 from vqlib.system.checkpoint import (
     FORMAT,
     check_state,
@@ -93,6 +94,9 @@ class Trainer:
         self.history: list[dict[str, Any]] = []
         self._resume()
         self.loss = processes.in_parallel(_Loss(self.model))
+        self.step: Callable[[Tensor], dict[str, Tensor]] = self._step
+        if device.type == "cuda" and schedule is None and processes.count() == 1:
+            self.step = CapturedStep(self._step, self.optimizer)
 
     def train(self) -> None:
         """Train the epochs that are left."""
@@ -149,7 +153,7 @@ class Trainer:
         losses = _LossMeans(self.steps_per_epoch, self.device)
         for step, batch in enumerate(order.split(self.config.batch_size)):
             self._set_rate((epoch - 1) * self.steps_per_epoch + step)
-            losses.add(step, len(batch), self._step(batch))
+            losses.add(step, len(batch), self.step(batch))
             if progress is not None and progress.is_due():
                 if processes.count() == 1:  # several find it together, at the end of the epoch
                     losses.check_finite(epoch, self.folder)
@@ -239,24 +243,26 @@ class _Loss(nn.Module):
 
 
 class _LossMeans:
-    """Means over an epoch's rows, summed on the device so that no step waits for a number."""
+    """Means over an epoch's rows, kept on the device so that no step waits for a number."""
 
     def __init__(self, steps: int, device: torch.device):
-        self.losses = torch.zeros(steps, device=device)
-        self.sums: dict[str, Tensor] = {}
-        self.rows = 0
+        self.values = torch.zeros(0, device=device)  # (steps, terms)
+        self.rows = torch.zeros(steps, 1, dtype=torch.float64)
+        self.names: list[str] = []
 
     def add(self, step: int, rows: int, terms: dict[str, Tensor]) -> None:
-        self.losses[step] = terms["loss"].detach()
-        for name, value in terms.items():
-            self.sums[name] = self.sums.get(name, 0) + value.detach().double() * rows
-        self.rows += rows
+        if not self.names:
+            self.names = list(terms)
+            self.values = self.values.new_zeros(len(self.rows), len(terms))
+        torch.stack([value.detach() for value in terms.values()], out=self.values[step])
+        self.rows[step] = rows
 
     def means(self) -> dict[str, float]:
-        return {name: value.item() / self.rows for name, value in self.sums.items()}
+        sums = (self.values.cpu().double() * self.rows).sum(0) / self.rows.sum()
+        return dict(zip(self.names, sums.tolist(), strict=True))
 
     def check_finite(self, epoch: int, folder: Path) -> None:
-        bad = (~self.losses.isfinite()).nonzero()
+        bad = (~self.values.isfinite().all(1)).nonzero()
         if len(bad):
             raise UserError(
                 f"{folder.name}: loss not finite in epoch {epoch}, step {bad[0].item() + 1}; "

@@ -117,7 +117,10 @@ class VectorQuantizer(nn.Module):
     @torch.no_grad()
     def _update_codebook(self, vectors: Tensor, codes: Tensor) -> None:
         """Apply equations 6-8 to vectors (N, D) and codes (N,), summed over all processes."""
-        counts = torch.bincount(codes, minlength=self.num_embeddings).to(vectors.dtype)
+        # Not `bincount`, which would wait for a GPU.
+        counts = torch.zeros_like(self.ema_counts).index_add_(
+            0, codes, torch.ones_like(vectors[:, 0])
+        )
         sums = torch.zeros_like(self.ema_sums).index_add_(0, codes, vectors)
         processes.add_up(counts, sums)
         self.ema_counts.lerp_(counts, 1 - self.decay)
