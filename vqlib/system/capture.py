@@ -36,12 +36,11 @@ class CapturedStep:
         if self.warm < WARM_UP:
             self.warm += 1
             return self._aside(batch)
-        if self.graph is None:
-            self._capture(batch)
+        graph = self.graph or self._capture(batch)
         if len(batch) != len(self.batch):
             return self.step(batch)
         self.batch.copy_(batch)
-        self.graph.replay()
+        graph.replay()
         return self.terms
 
     def _aside(self, batch: Tensor) -> dict[str, Tensor]:
@@ -53,14 +52,15 @@ class CapturedStep:
         here.wait_stream(aside)
         return terms
 
-    def _capture(self, batch: Tensor) -> None:
-        """Record a step on as many rows, without taking it."""
+    def _capture(self, batch: Tensor) -> torch.cuda.CUDAGraph:
+        """Record a step on as many rows, without taking it; return it."""
         self.batch = batch.clone()
         self.graph = torch.cuda.CUDAGraph()
         self._may_be_captured(True)
         with torch.cuda.graph(self.graph):
             self.terms = self.step(self.batch)
         self._may_be_captured(False)
+        return self.graph
 
     def _may_be_captured(self, capturable: bool) -> None:
         """Tell the optimizer whether it is being captured; fused ones compute the same anyway."""
