@@ -55,7 +55,7 @@ def test_captured_steps_end_bit_for_bit_where_usual_ones_do(
 ) -> None:
     captured, usual = (trainer(tmp_path / name, **variant) for name in ("captured", "usual"))
     assert isinstance(captured.step, CapturedStep)
-    usual.step = usual._step
+    usual.use_uncaptured_steps()
     for each in (captured, usual):
         each.train()
     assert captured.step.graph is not None

@@ -9,6 +9,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from vqlib import Run, load_images
+from vqlib.generation import Prior, codes_of, find_priors, rungs
 from vqlib.paths import ROOT, SHIPPED
 from vqlib.rates import rate_points, run_points
 from vqlib.rates.measures import MEASURES
@@ -18,7 +19,8 @@ from vqlib.study import load_summary, summarise
 FOLDERS = (*(ROOT / "results" / name for name in ("longer", "codebook", "rate")), SHIPPED)
 # rate/ has copies of two runs of the paper, without their weights: the last of a name counts
 RUNS = {run.folder.name: run for folder in FOLDERS for run in find_runs(folder)}
-WITH_WEIGHTS = {name: run for name, run in RUNS.items() if run.config.seed == 0}
+WITH_WEIGHTS = {name: run for name, run in RUNS.items() if has_weights(run.folder)}
+PRIORS = find_priors(ROOT / "results" / "generation")
 MEGABYTE = 2**20
 
 each_run = pytest.mark.parametrize("run", RUNS.values(), ids=RUNS.keys())
@@ -27,9 +29,10 @@ each_run_with_weights = pytest.mark.parametrize(
 )
 
 
-@each_run
-def test_the_first_seed_is_shipped_with_its_weights_and_the_others_without(run: Run) -> None:
-    assert has_weights(run.folder) == (run.config.seed == 0)
+def test_only_first_seeds_are_shipped_with_weights_and_those_of_the_study_all_are() -> None:
+    assert {run.config.seed for run in WITH_WEIGHTS.values()} == {0}
+    first = {run.folder.name for run in find_runs(SHIPPED) if run.config.seed == 0}
+    assert first <= set(WITH_WEIGHTS)
 
 
 def test_a_run_that_is_shipped_twice_is_the_same_run() -> None:
@@ -63,11 +66,22 @@ def test_the_summary_is_that_of_the_runs() -> None:
 
 
 def test_shipped_files_are_small() -> None:
-    results = [path for run in RUNS.values() for path in run.folder.iterdir()]
+    folders = [each.folder for each in (*RUNS.values(), *PRIORS)]
+    results = [path for folder in folders for path in folder.iterdir()]
     sizes = {path: path.stat().st_size for path in results}
     weights = sum(size for path, size in sizes.items() if path.suffix == Path(WEIGHTS).suffix)
     assert max(sizes.values()) < 5 * MEGABYTE
-    assert weights < 60 * MEGABYTE
+    assert weights < 60e6
+
+
+def test_the_shipped_transformer_knows_more_of_codes_than_any_other_model_of_them() -> None:
+    transformer, pixelcnn = PRIORS
+    assert (transformer.model.title, pixelcnn.model.title) == ("transformer", "PixelCNN")
+    assert list(rungs(PRIORS)) == [
+        "uniform", "frequencies", "left neighbour", "PixelCNN", "transformer",
+    ]  # fmt: skip
+    assert transformer.evaluation["test_bits"] <= 6.70
+    assert transformer.evaluation["gap"] < 0.1
 
 
 @pytest.fixture(scope="module")
@@ -93,3 +107,11 @@ def test_shipped_rates_are_those_of_the_weights(name: str, cifar10: Tensor) -> N
     for point in rate_points(RUNS[name], images_of(RUNS[name])):
         for measure in ("bits", *MEASURES):
             assert shipped.loc[point["rate"], measure] == pytest.approx(point[measure], rel=1e-3)
+
+
+@pytest.mark.parametrize("prior", PRIORS, ids=lambda prior: prior.config.model)
+def test_shipped_priors_need_as_many_bits_as_they_say(prior: Prior, cifar10: Tensor) -> None:
+    test = codes_of(prior.vqvae, limit=1000).test
+    assert prior.model.test_figures(test)["test_bits"] == pytest.approx(
+        prior.evaluation["test_bits"], abs=0.05
+    )

@@ -98,6 +98,10 @@ class Trainer:
         if device.type == "cuda" and schedule is None and processes.count() == 1:
             self.step = CapturedStep(self._step, self.optimizer)
 
+    def use_uncaptured_steps(self) -> None:
+        """Launch the kernels of each step one by one, on a GPU, too."""
+        self.step = self._step
+
     def train(self) -> None:
         """Train the epochs that are left."""
         try:

@@ -52,6 +52,8 @@ from vqlib.system.machine import cores, environment
 BATCH_SIZES = (256, 64, 16)
 STUDY_BATCH_SIZES = (16, 32, 64, 128, 256)
 STUDY_EPOCHS, STUDY_IMAGES = 40, 50_000
+STUDY_MODELS = ("vae", "vqvae")
+UNCAPTURED = "the same, kernel by kernel"
 PEER_BATCH_SIZE = 64  # pythae's default
 PRECISIONS = ("bfloat16", "float32")
 QUALITY = 0.060  # test NMSE
@@ -279,7 +281,7 @@ def quality(sizes: Sizes, images: Images, folder: Path) -> list[Row]:
 
 
 def gpu(sizes: Sizes, images: Images, folder: Path) -> list[Row]:
-    """Compare training of both models on a GPU with the plain loop and with the GPU's limit."""
+    """Compare training on a GPU with the plain loop, with uncaptured steps, and with its limit."""
     what = "Training on a GPU"
     if not torch.cuda.is_available():
         return [Row(what, "not measured: this machine has no GPU")]
@@ -291,18 +293,26 @@ def gpu(sizes: Sizes, images: Images, folder: Path) -> list[Row]:
         flops = flops_per_image(build_model(replace(sizes.config, model=model), images.variance))
         for batch_size in STUDY_BATCH_SIZES:
             config = replace(sizes.config, model=model, batch_size=batch_size)
-            own = OwnLoop(config, few, folder / config.run_name, "cuda")
-            samples = {"own": own.rate}
+            own, uncaptured = (
+                OwnLoop(config, few, folder / f"{kind}-{config.run_name}", "cuda")
+                for kind in ("captured", "uncaptured")
+            )
+            uncaptured.trainer.use_uncaptured_steps()
+            samples = {"own": own.rate, UNCAPTURED: uncaptured.rate}
             if model == "vqvae":
-                samples["plain"] = partial(plain_rate, PlainLoop(config, few, "cuda"))
+                samples[PLAIN] = partial(plain_rate, PlainLoop(config, few, "cuda"))
             rates = interleave(sizes.repeats, samples)
-            rate = statistics.median(rates["own"])
-            minutes += STUDY_EPOCHS * STUDY_IMAGES / rate / 60
-            how = _share(rates["own"], flops, own.trainer.precision, limits)
+            ours = rates.pop("own")
+            if model in STUDY_MODELS:
+                minutes += STUDY_EPOCHS * STUDY_IMAGES / statistics.median(ours) / 60
+            how = _share(ours, flops, own.trainer.precision, limits)
             row_name = f"{MODELS[model].title} training, batch {batch_size}, {name}"
-            beside = PLAIN if "plain" in rates else ""
-            rows.append(compare(row_name, RATE, rates["own"], rates.get("plain", []), beside, how))
-    how = f"computed from these rates: {len(rows)} runs, one after the other, "
+            rows += [
+                compare(row_name, RATE, ours, theirs, beside, how)
+                for beside, theirs in rates.items()
+            ]
+    runs = len(STUDY_MODELS) * len(STUDY_BATCH_SIZES)
+    how = f"computed from these rates: {runs} runs, one after the other, "
     how += f"of {STUDY_EPOCHS} epochs of {STUDY_IMAGES:,} images"
     return [*rows, Row(f"Training of the full study's first seed, {name}", how, "min", minutes)]
 
@@ -331,7 +341,8 @@ def _share(rates: list[float], flops: float, precision: str, limits: dict[str, f
     """Return the precision of a training, and its share of the rate of matrix products."""
     limit = limits[precision]
     share = statistics.median(rates) * flops / limit
-    return f"{precision}, {share:.0%} of a matrix product's {limit / 1e9:,.0f} GFLOP/s"
+    decimals = 0 if share >= 0.1 else 1
+    return f"{precision}, {share:.{decimals}%} of a matrix product's {limit / 1e9:,.0f} GFLOP/s"
 
 
 def _first(images: Images, count: int) -> Images:

@@ -12,6 +12,7 @@ from vqlib.system.files import read_json, write_atomically, write_json
 
 RESULTS = HOME / "benchmarks" / "results"
 PUBLISHED = "amd-epyc-2-cores-no-gpu"  # the machine whose tables README and docs/speed.md show
+PUBLISHED_GPU = "intel-r-xeon-r-processor-16-cores-nvidia-h200"
 RATE = "img/s"
 PLAIN = "plain loop, float32"
 
@@ -77,15 +78,29 @@ def load(path: Path) -> tuple[list[Row], dict[str, Any]]:
 
 def section(machine: str = PUBLISHED, folder: Path = RESULTS) -> str:
     """Return the full table of a machine, and what it was measured on, for docs/speed.md."""
-    path = folder / f"full-{machine}.json"
-    rows, on = load(path)
+    rows, on = load(folder / f"full-{machine}.json")
     _, on_quick = load(folder / f"quick-{machine}.json")
-    return (
+    time = (
+        f"The full measurement took {on['minutes']:.0f} minutes; with `--quick`, it took "
+        f"{on_quick['minutes']:.0f}."
+    )
+    return _section(rows, on, time, f"full-{machine}.json")
+
+
+def gpu_section(machine: str = PUBLISHED_GPU, folder: Path = RESULTS) -> str:
+    """Return the table of training on a GPU, and what it was measured on, for docs/speed.md."""
+    rows, on = load(folder / f"gpu-{machine}.json")
+    return _section(rows, on, "", f"gpu-{machine}.json")
+
+
+def _section(rows: list[Row], on: dict[str, Any], time: str, name: str) -> str:
+    measured = (
         f"Measured on {on['date']} with Python {on['python']}, PyTorch {on['torch']} and the "
-        f"images of `{on['data']}`, on this machine: {_named(on)}. The full measurement took "
-        f"{on['minutes']:.0f} minutes; with `--quick`, it took {on_quick['minutes']:.0f}.\n\n"
-        f"{_markdown(_cells(rows), '<>><<<')}\n\n"
-        f"All values are in [`{path.name}`](../benchmarks/results/{path.name})."
+        f"images of `{on['data']}`, on this machine: {_named(on)}. {time}"
+    )
+    return (
+        f"{measured.strip()}\n\n{_markdown(_cells(rows), '<>><<<')}\n\n"
+        f"All values are in [`{name}`](../benchmarks/results/{name})."
     )
 
 
