@@ -33,6 +33,7 @@ HOME = _home()  # results and data of the user go there
 ROOT = HOME if is_project(HOME) else LIBRARY
 RUNS = HOME / "results" / "runs"
 SHIPPED = ROOT / "results" / "paper"
+SHIPPED_RATES = ROOT / "results" / "rate"
 
 
 def place(path: object) -> Path:

@@ -29,7 +29,7 @@ from vqlib.errors import UserError
 from vqlib.evaluation import evaluate
 from vqlib.images import Images, load_images
 from vqlib.models import ImageModel, build_model, without_weights
-from vqlib.paths import expanded
+from vqlib.paths import SHIPPED, SHIPPED_RATES, expanded
 from vqlib.quantizer import COLLAPSED
 from vqlib.system.checkpoint import check_format, check_weights
 from vqlib.system.files import read_bytes, read_json, sole_writer, write_json
@@ -98,14 +98,20 @@ class StoredRun:
         return said
 
     def with_weights(self, model: M) -> M:
-        """Return a fresh model with the stored weights, in evaluation mode."""
-        path = self.folder / WEIGHTS
-        if not has_weights(self.folder):
+        """Return a fresh model with the stored weights, in evaluation mode.
+
+        The project ships some runs twice, once without weights: they are those of the other one.
+        """
+        places = [self.folder, *(place / self.folder.name for place in (SHIPPED, SHIPPED_RATES))]
+        folder = next(filter(has_weights, places), None)
+        if folder is None:
             raise UserError(
-                f"{path} is missing: run `{self.command}` with the settings of the run to make it"
+                f"{self.folder / WEIGHTS} is missing: run `{self.command}` with the settings of "
+                "the run to make it"
             )
+        path = folder / WEIGHTS
         try:
-            weights = load(self._content(path.name))
+            weights = load(self._checked(path))
         except (RuntimeError, SafetensorError) as error:
             raise UserError(f"{path} cannot be read: {_one_line(error)}") from None
         check_weights(path, model, weights)
@@ -114,9 +120,11 @@ class StoredRun:
 
     def _content(self, name: str) -> bytes:
         """Return a file of the folder; refuse it if its checksum is not the run's."""
-        path = self.folder / name
+        return self._checked(self.folder / name)
+
+    def _checked(self, path: Path) -> bytes:
         content = read_bytes(path)
-        if self.environment["sha256"][name] != checksum(content):
+        if self.environment["sha256"][path.name] != checksum(content):
             raise UserError(f"{path} is damaged: its content does not match its checksum. {ANEW}")
         return content
 

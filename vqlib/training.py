@@ -17,7 +17,7 @@ from vqlib.evaluation import evaluate
 from vqlib.images import Images, scale
 from vqlib.loop import Trainer, seeded
 from vqlib.models import build_model
-from vqlib.paths import RUNS, SHIPPED, expanded, shown
+from vqlib.paths import RUNS, SHIPPED, SHIPPED_RATES, expanded, shown
 from vqlib.runs import (
     Run,
     check_same_images,
@@ -155,7 +155,8 @@ def _find_finished(
     retrain: bool,
     skip_unreadable: bool | None,
 ) -> Run | None:
-    for finished in [folder] if retrain else [folder, SHIPPED / config.run_name]:
+    shipped = [] if retrain else [place / config.run_name for place in (SHIPPED, SHIPPED_RATES)]
+    for finished in (folder, *shipped):
         if is_done(finished, config):
             print(f"{config.run_name}: finished, read from {shown(finished)}")
             run = load_run(finished)

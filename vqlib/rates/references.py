@@ -20,7 +20,7 @@ from torch import Tensor
 
 from vqlib.errors import UserError
 from vqlib.images import Images, load_images
-from vqlib.paths import shown
+from vqlib.paths import SHIPPED_RATES, shown
 from vqlib.rates.codecs import CODECS, available_codecs, codec_points
 from vqlib.rates.linear import STEPS, fit_pca, gaussian_points, pca_points
 from vqlib.rates.measures import MEASURES
@@ -57,16 +57,20 @@ class References:
 def load_references(folder: str | Path, run: Run) -> References:
     """Return the reference systems of a run's images from a folder.
 
-    Compute and store them, and say so, if the folder has none, or if they are damaged or were made
-    from other images or with other settings. Other versions of Pillow are no reason: the figures
-    are those of the versions that the file names.
+    If the folder has none, or if they are damaged or were made from other images or with other
+    settings, take those that the project ships. If they are of other images, too, compute and
+    store them, and say so. Other versions of Pillow are no reason: the figures are those of the
+    versions that the file names.
 
     Args:
         folder: holds references.json and references.png.
         run: any run on the images.
     """
     folder = Path(folder)
-    if problem := _problem(folder, run.environment):
+    problem = _problem(folder, run.environment)
+    if problem and not _problem(SHIPPED_RATES, run.environment):
+        folder = SHIPPED_RATES
+    elif problem:
         path = shown(folder / FILE)
         print(f"{path} {problem}: computing the reference points, which takes minutes")
         images = load_images(run.config.dataset, run.config.limit, run.config.image_size)

@@ -8,7 +8,7 @@ import pandas as pd
 from torch import Tensor
 
 from vqlib.models import MODELS
-from vqlib.paths import ROOT
+from vqlib.paths import SHIPPED_RATES
 from vqlib.rates.equal import equal_rate, nearest, seed_spread
 from vqlib.rates.measures import MEASURES
 from vqlib.rates.points import CODED, KL, RAW
@@ -23,7 +23,6 @@ HEADINGS = {  # measure to heading and decimals
     "mean_psnr": ("PSNR, mean of images (dB)", 2),
     "ssim": ("SSIM", 3),
 }
-RATES = ROOT / "results" / "rate"
 SENT = (CODED, "without header")  # the rate at which a system's pictures are compared
 
 
@@ -62,7 +61,7 @@ def equal_rate_table(points: pd.DataFrame, bits: float) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def shipped_near(bits: float, folder: Path = RATES) -> pd.DataFrame:
+def shipped_near(bits: float, folder: Path = SHIPPED_RATES) -> pd.DataFrame:
     """Return the points of each system that stand nearest to a rate; see `nearest`.
 
     Args:
@@ -76,7 +75,7 @@ def shipped_near(bits: float, folder: Path = RATES) -> pd.DataFrame:
     return nearest(points[points["rate"].isin([RAW, KL, *SENT])], bits)
 
 
-def shipped_at(bits: float, folder: Path = RATES) -> pd.DataFrame:
+def shipped_at(bits: float, folder: Path = SHIPPED_RATES) -> pd.DataFrame:
     """Return the measures of each system and kind of rate at one rate; see `equal_rate`.
 
     Args:
