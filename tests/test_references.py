@@ -8,7 +8,7 @@ import pytest
 import torch
 from pandas.testing import assert_frame_equal
 
-from vqlib import Images, Run
+from vqlib import Images, Run, load_images
 from vqlib.paths import ROOT
 from vqlib.rates import codecs, distortion, linear, references
 from vqlib.rates.published import published_points
@@ -178,3 +178,14 @@ def test_the_shipped_points_are_those_of_all_of_cifar10_with_today_s_settings() 
     assert {row["system"] for row in stored["points"]} == {
         "PCA", "Gaussian bound", *(codec.name for codec in codecs.CODECS)
     }  # fmt: skip
+
+
+def test_codecs_are_not_measured_again_on_the_same_test_images(
+    cifar10_root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr(references, "codec_points")
+    points = references._of_codecs(load_images("cifar10", limit=10_000))
+    stored = json.loads(SHIPPED.read_text())["points"]
+    pictures = [point.pop("pictures") for point in points]
+    assert points == [row for row in stored if row["system"] not in ("PCA", "Gaussian bound")]
+    assert {tuple(rows.shape) for rows in pictures} == {(16, 3, 32, 32)}
