@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from vqlib import TrainConfig
 from vqlib.loop import Trainer
+from vqlib.system.capture import CapturedStep
 from vqlib.system.checkpoint import read_state
 
 VALUES = 5
@@ -110,6 +111,32 @@ def test_killed_at_a_step_it_ends_bit_for_bit_as_if_it_had_not_been(
     pd.testing.assert_frame_equal(*histories)
     moments = [moment(each.folder / "resume.pt") for each in (whole, resumed)]
     assert torch.equal(*moments)
+
+
+def test_only_full_batches_are_captured() -> None:
+    """There need not be a GPU here: a list takes the place of the graph."""
+    taken: list[str] = []
+
+    class Graph:
+        def replay(self) -> None:
+            taken.append("replayed")
+
+    class Recorded(CapturedStep):
+        def _capture(self, batch: Tensor) -> Any:
+            taken.append(f"captured {len(batch)}")
+            self.batch, self.graph = batch.clone(), Graph()
+            return self.graph
+
+    def step(batch: Tensor) -> dict[str, Tensor]:
+        taken.append(f"usual {len(batch)}")
+        return {}
+
+    recorded = Recorded(step, torch.optim.Adam([torch.zeros(1)]))
+    recorded._aside = step
+    for rows in (8, 3, 8, 3, 8, 3, 8, 8, 3):
+        recorded(torch.arange(rows))
+    usual = ["usual 8", "usual 3"] * 3
+    assert taken == [*usual, "captured 8", "replayed", "replayed", "usual 3"]
 
 
 def moment(path: Path) -> Tensor:

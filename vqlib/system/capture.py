@@ -12,8 +12,8 @@ class CapturedStep:
     """A step that is launched as a whole: small models leave a GPU waiting for Python otherwise.
 
     The first steps run as usual, so that the optimizer and the libraries allocate what they need.
-    The next one is captured; it and all later ones of its size are replayed. A batch of another
-    size, such as an epoch's last, runs as usual too. The result is that of the usual steps.
+    The next one is captured; it and all later ones are replayed. A batch of another size than the
+    first, such as an epoch's last, runs as usual. The result is that of the usual steps.
 
     Args:
         step: takes one step on the rows with the given indices (B,), int64 on the GPU, and returns
@@ -26,6 +26,7 @@ class CapturedStep:
     ):
         self.step = step
         self.optimizer = optimizer
+        self.size = 0  # of a batch
         self.warm = 0
         self.graph: torch.cuda.CUDAGraph | None = None
         self.batch = torch.empty(0)
@@ -33,12 +34,13 @@ class CapturedStep:
 
     def __call__(self, batch: Tensor) -> dict[str, Tensor]:
         """Take one step; the tensors that it returns hold until the next one."""
+        self.size = self.size or len(batch)
+        if len(batch) != self.size:
+            return self.step(batch)
         if self.warm < WARM_UP:
             self.warm += 1
             return self._aside(batch)
         graph = self.graph or self._capture(batch)
-        if len(batch) != len(self.batch):
-            return self.step(batch)
         self.batch.copy_(batch)
         graph.replay()
         return self.terms
