@@ -100,7 +100,7 @@ def _section(rows: list[Row], on: dict[str, Any], time: str, name: str) -> str:
     )
     return (
         f"{measured.strip()}\n\n{_markdown(_cells(rows), '<>><<<')}\n\n"
-        f"All values are in [`{name}`](../benchmarks/results/{name})."
+        f"All values are in a [JSON file](../benchmarks/results/{name})."
     )
 
 

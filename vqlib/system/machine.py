@@ -75,6 +75,7 @@ def _device(name: str) -> torch.device:
         return torch.device("cpu")
     device = torch.device("cuda", processes.gpu())
     torch.cuda.set_device(device)
+    torch.backends.cudnn.allow_tf32 = False  # else float32 convolutions have 10 bits of mantissa
     return device
 
 
