@@ -189,3 +189,10 @@ def test_codecs_are_not_measured_again_on_the_same_test_images(
     pictures = [point.pop("pictures") for point in points]
     assert points == [row for row in stored if row["system"] not in ("PCA", "Gaussian bound")]
     assert {tuple(rows.shape) for rows in pictures} == {(16, 3, 32, 32)}
+
+
+def test_codecs_are_measured_on_larger_images() -> None:
+    large = torch.zeros(1, 3, 64, 64, dtype=torch.uint8).expand(10_000, -1, -1, -1)
+    small = large[..., :32, :32]
+    assert references._shipped(Images("cifar10", small, small)) is not None
+    assert references._shipped(Images("cifar10", large, large)) is None

@@ -19,7 +19,7 @@ from PIL import Image, features
 from torch import Tensor
 
 from vqlib.errors import UserError
-from vqlib.images import Images, load_images
+from vqlib.images import SIZE, Images, load_images
 from vqlib.paths import SHIPPED_RATES, shown
 from vqlib.rates.codecs import CODECS, available_codecs, codec_points
 from vqlib.rates.linear import STEPS, fit_pca, gaussian_points, pca_points
@@ -139,7 +139,8 @@ def _shipped(images: Images) -> dict[str, Any] | None:
 
     Codecs depend on nothing else, and a study on a part of CIFAR-10 may be tested on all of it.
     """
-    if images.name != "cifar10" or not (SHIPPED_RATES / FILE).is_file():
+    of_cifar10 = images.name == "cifar10" and images.size == SIZE
+    if not of_cifar10 or not (SHIPPED_RATES / FILE).is_file():
         return None
     content = read_json(SHIPPED_RATES / FILE)
     same = content["images"]["n_test"] == len(images.test)
