@@ -29,7 +29,12 @@ from vqlib.system.checkpoint import (
     read_state,
     write_state,
 )
-from vqlib.system.machine import choose_precision, device_name, environment
+from vqlib.system.machine import (
+    choose_precision,
+    device_name,
+    environment,
+    keep_freed_memory,
+)
 from vqlib.system.processes import on_first
 from vqlib.system.progress import Progress
 from vqlib.system.surroundings import name_the_user
@@ -73,6 +78,7 @@ class Trainer:
         schedule: Callable[[float], float] | None = None,
     ):
         name_the_user()
+        keep_freed_memory()
         self.config = config
         self.folder = folder
         self.device = device

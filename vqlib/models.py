@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vqlib.images import SIZE, scale
-from vqlib.networks import grid_decoder, grid_encoder
+from vqlib.networks import TransposedConvolution, grid_decoder, grid_encoder
 from vqlib.quantizer import VectorQuantizer, codebook_use, count_codes, is_collapsed
 from vqlib.system import processes
 
@@ -97,11 +97,12 @@ class ImageModel(nn.Module):
         return {"test_nmse": nmse, **codebook_use(usage), "collapsed": is_collapsed(usage)}
 
     def _unit(self, x: Tensor) -> Tensor:
-        """Check x (B, 3, 32, 32) and scale it to [0, 1] if it is uint8."""
+        """Check x (B, 3, 32, 32); scale it to [0, 1] if it is uint8."""
         side = self.image_size
         if x.ndim != 4 or tuple(x.shape[1:]) != (3, side, side):
             got = tuple(x.shape)
             raise ValueError(f"expected images of shape (B, 3, {side}, {side}), got {got}")
+        x = x.contiguous(memory_format=torch.channels_last)  # as the convolutions return it
         return scale(x) if x.dtype == torch.uint8 else x
 
     def _centred(self, x: Tensor) -> Tensor:
@@ -206,7 +207,7 @@ class VAE(GaussianModel):
         up: list[nn.Module] = []
         for narrow, wide in pairwise(widths):
             down += [nn.Conv2d(narrow, wide, 4, stride=2, padding=1), nn.ReLU()]
-            up = [nn.ReLU(), nn.ConvTranspose2d(wide, narrow, 4, stride=2, padding=1), *up]
+            up = [nn.ReLU(), TransposedConvolution(wide, narrow), *up]
         last = (widths[-1], image_size // 16, image_size // 16)  # 256×2×2
         self.encoder = nn.Sequential(
             *down, nn.Flatten(), nn.Linear(math.prod(last), 2 * latent_dim)

@@ -1,5 +1,6 @@
 """The machine: its processor and versions, the device and the arithmetic to compute with."""
 
+import ctypes
 import os
 import platform
 import re
@@ -15,6 +16,12 @@ from vqlib.errors import UserError
 from vqlib.paths import LIBRARY, is_project
 from vqlib.system import processes
 
+# Options of glibc's `mallopt`, by their numbers in malloc.h:
+KEEP_FREED_MEMORY = (
+    (-1, 2**31 - 1),  # M_TRIM_THRESHOLD: how much may lie idle
+    (-2, 2**26),  # M_TOP_PAD: how much more to ask for each time
+    (-4, 0),  # M_MMAP_MAX: how many arrays may have a mapping of their own
+)
 PACKAGES = ("torchvision", "numpy", "scikit-image", "pandas")
 
 
@@ -47,6 +54,20 @@ def peak_memory() -> float | None:
     # Not `getrusage`: on Linux its figure includes the process that started this one.
     peak = re.search(r"VmHWM:\s*(\d+) kB", status)
     return int(peak[1]) * 1024 / 1e6 if peak else None
+
+
+def keep_freed_memory() -> None:
+    """Let this process keep the memory that it frees, for its own next arrays; glibc only.
+
+    Otherwise each step of a training gives its large arrays back to the system, which clears that
+    memory before it hands it out again. At batch 256, this takes a tenth of the time.
+    """
+    try:
+        set_option = ctypes.CDLL("libc.so.6").mallopt
+    except (OSError, AttributeError):  # another system, another C library
+        return
+    for option, value in KEEP_FREED_MEMORY:
+        set_option(option, value)
 
 
 def choose_device(name: str) -> torch.device:
