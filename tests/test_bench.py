@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from vqlib import VQVAE, Images, TrainConfig
 from vqlib.bench import measure as bench
-from vqlib.bench import peers
+from vqlib.bench import peers, ways
 from vqlib.bench.baseline import Pictures, PlainLoop, plain_loss, plain_model
 from vqlib.bench.loops import OwnLoop, flops_per_image, interleave
 from vqlib.bench.measure import BATCH_SIZES, MEASUREMENTS
@@ -33,6 +33,7 @@ from vqlib.bench.table import (
 from vqlib.cli import main
 from vqlib.images import scale
 from vqlib.models import build_model
+from vqlib.quantizer import VectorQuantizer
 
 CONFIG = TrainConfig(model="vqvae")
 MACHINE: dict[str, Any] = {
@@ -301,6 +302,18 @@ def test_a_stored_table_is_read_back_as_it_was(tmp_path: Path) -> None:
     as_json, as_markdown = store(tmp_path, "tiny", ROWS, MACHINE)
     assert (as_json.name, as_markdown.name) == (f"tiny-{STEM}.json", f"tiny-{STEM}.md")
     assert load(as_json) == (ROWS, MACHINE)
+
+
+def test_other_ways_leave_the_step_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ways, "IMAGES", 16)
+    with ways.small_trainer(8) as trainer:
+        pieces = nn.Conv2d.forward, nn.ReLU.forward, VectorQuantizer.nearest, trainer.optimizer.step
+        for way in ways.WAYS.values():
+            if way is not ways.compiled:  # which takes a compiler
+                assert ways.step_time(trainer, way) > 0
+        now = nn.Conv2d.forward, nn.ReLU.forward, VectorQuantizer.nearest, trainer.optimizer.step
+        assert now == pieces
+        assert trainer.step(torch.arange(8))["loss"].isfinite()
 
 
 def test_the_page_shows_every_row_and_how_long_both_measurements_took(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vqlib.networks import ResidualStack, grid_decoder, grid_encoder
+from vqlib.networks import ResidualStack, TransposedConvolution, grid_decoder, grid_encoder
 
 
 @pytest.mark.parametrize("grid", [4, 8, 16])
@@ -27,3 +27,16 @@ def test_a_residual_block_leaves_the_skip_path_alone() -> None:
         expected = expected + F.conv2d(F.relu(inner), narrow.weight, narrow.bias)
     torch.testing.assert_close(stack(h), F.relu(expected))
     assert torch.equal(h, kept)
+
+
+def test_a_transposed_convolution_is_that_of_pytorch() -> None:
+    ours = TransposedConvolution(5, 3).double()
+    theirs = nn.ConvTranspose2d(5, 3, 4, stride=2, padding=1).double()
+    theirs.load_state_dict(ours.state_dict())
+    h = torch.randn(2, 5, 4, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    results = []
+    for layer in (ours, theirs):
+        y = layer(h)
+        y.square().sum().backward()
+        results.append((y, layer.weight.grad, layer.bias.grad))
+    torch.testing.assert_close(*results)

@@ -11,13 +11,14 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
 from vqlib.config import TrainConfig
 from vqlib.images import Images
 from vqlib.models import VQVAE, build_model
+from vqlib.networks import TransposedConvolution
 from vqlib.quantizer import Quantized, VectorQuantizer
 
 
@@ -121,8 +122,12 @@ class OneHotQuantizer(VectorQuantizer):
 
 
 def plain_model(config: TrainConfig, data_variance: float) -> VQVAE:
-    """Return a new VQ-VAE of this config with the one-hot quantizer."""
+    """Return a new VQ-VAE of this config with PyTorch's layers and the one-hot quantizer."""
     model = cast(VQVAE, build_model(config, data_variance))
+    for place, layer in enumerate(model.decoder):
+        if isinstance(layer, TransposedConvolution):
+            channels = layer.in_channels, layer.out_channels
+            model.decoder[place] = nn.ConvTranspose2d(*channels, 4, stride=2, padding=1)
     model.quantizer = OneHotQuantizer(config.num_embeddings, config.embedding_dim, config.decay)
     return model
 

@@ -4,8 +4,10 @@ import multiprocessing
 import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
 from dataclasses import replace
+from functools import cache
 from io import StringIO
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -19,6 +21,7 @@ from torch import Tensor, nn
 from vqlib.bench.baseline import PlainLoop
 from vqlib.config import TrainConfig
 from vqlib.images import Images, load_images
+from vqlib.models import reconstruct_all
 from vqlib.quantizer import VectorQuantizer
 from vqlib.rates import decode_pictures, encode
 from vqlib.similarity import ssim
@@ -83,8 +86,7 @@ class StudyProcesses:
     ):
         self.images = len(images.train)
         self.processes = min(cores(), MAX_PROCESSES)
-        pixels = folder / "images.pt"
-        torch.save((images.train.clone(), images.test.clone()), pixels)
+        pixels = store_pixels(images, folder)
         context = multiprocessing.get_context("spawn")
         self.connections = []
         for process in range(self.processes):
@@ -119,7 +121,7 @@ def _serve(
     """Receive batch sizes; train an epoch at each and send the seconds it took."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the main process ends this one
     torch.set_num_threads(1)
-    images = Images(config.dataset, *torch.load(pixels))
+    images = load_pixels(pixels)
     loops = {
         batch_size: OwnLoop(
             replace(config, batch_size=batch_size), images, folder / str(batch_size)
@@ -129,6 +131,63 @@ def _serve(
     with suppress(EOFError, BrokenPipeError):
         while True:
             requests.send(loops[requests.recv()].train_epoch())
+
+
+def store_pixels(images: Images, folder: Path) -> Path:
+    """Write images for other processes, to be read by `load_pixels`; return the file's path."""
+    path = folder / "images.pt"
+    torch.save((images.name, images.train.clone(), images.test.clone()), path)
+    return path
+
+
+def load_pixels(path: Path) -> Images:
+    """Read the images that `store_pixels` wrote."""
+    return Images(*torch.load(path))
+
+
+class PlainProcess:
+    """Plain loops in a process of their own, whose memory is managed as usual.
+
+    It is a context manager; at its end, the process ends.
+
+    Args:
+        images: the images.
+        folder: the folder for a copy of them.
+    """
+
+    def __init__(self, images: Images, folder: Path):
+        self.pixels = store_pixels(images, folder)
+        self.process = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self.process.shutdown()
+
+    def rate(self, config: TrainConfig) -> float:
+        """Train one more epoch with this config; return images per second."""
+        return self.process.submit(_plain_rate, config, self.pixels).result()
+
+    def epoch(self, config: TrainConfig) -> tuple[float, float]:
+        """Train one more epoch with this config; return its seconds and the NMSE afterwards."""
+        return self.process.submit(_plain_epoch, config, self.pixels).result()
+
+
+@cache
+def _plain_loop(config: TrainConfig, pixels: Path) -> PlainLoop:
+    return PlainLoop(config, load_pixels(pixels))
+
+
+def _plain_rate(config: TrainConfig, pixels: Path) -> float:
+    return plain_rate(_plain_loop(config, pixels))
+
+
+def _plain_epoch(config: TrainConfig, pixels: Path) -> tuple[float, float]:
+    loop, images = _plain_loop(config, pixels), load_pixels(pixels)
+    seconds = timed(loop.train_epoch)
+    errors = [(x - y).square().sum().item() for x, y, _ in reconstruct_all(loop.model, images.test)]
+    return seconds, sum(errors) / images.test.numel() / images.variance
 
 
 def interleave(repeats: int, samples: dict[str, Callable[[], float]]) -> dict[str, list[float]]:

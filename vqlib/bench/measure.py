@@ -26,6 +26,7 @@ from vqlib.bench.folders import reading
 from vqlib.bench.loops import (
     FEW,
     OwnLoop,
+    PlainProcess,
     StudyProcesses,
     batched_ssim,
     code_alone,
@@ -44,7 +45,7 @@ from vqlib.bench.sizes import Sizes
 from vqlib.bench.table import PLAIN, RATE, RESULTS, Row, compare, number, store, table
 from vqlib.evaluation import evaluate
 from vqlib.images import Images, load_images, resolve_dataset, scale
-from vqlib.models import MODELS, ImageModel, build_model, reconstruct_all
+from vqlib.models import MODELS, build_model
 from vqlib.paths import shown
 from vqlib.system.files import make_folder
 from vqlib.system.machine import cores, environment
@@ -82,23 +83,38 @@ def run(sizes: Sizes, dataset: str = "auto", folder: Path = RESULTS) -> list[Row
             part = Path(scratch) / str(place)
             part.mkdir()
             rows += measure(sizes, images, part)
-    machine = {**_machine(images), "minutes": round((time.monotonic() - started) / 60, 1)}
+    machine = {**machine_facts(images.name), "minutes": round((time.monotonic() - started) / 60, 1)}
     print("\n" + table(rows, machine))
     for path in store(folder, sizes.name, rows, machine):
         print(f"written: {shown(path)}")
     return rows
 
 
+def machine_facts(data: str) -> dict[str, Any]:
+    """Return what was measured on: versions, processor, GPU, data and date."""
+    has_gpu = torch.cuda.is_available()
+    return {
+        **environment(),
+        "cores": cores(),
+        "gpu": torch.cuda.get_device_name() if has_gpu else "no GPU",
+        "data": data,
+        "date": date.today().isoformat(),
+    }
+
+
 def training(sizes: Sizes, images: Images, folder: Path) -> list[Row]:
     """Compare VQ-VAE training with the plain loop: in one process, and as a study trains."""
     few = _first(images, sizes.images)
     samples: dict[str, Callable[[], float]] = {}
-    with StudyProcesses(sizes.config, BATCH_SIZES, few, folder) as study:
+    with (
+        StudyProcesses(sizes.config, BATCH_SIZES, few, folder) as study,
+        PlainProcess(few, folder) as plain_process,
+    ):
         for batch_size in BATCH_SIZES:
             config = replace(sizes.config, batch_size=batch_size)
             own = OwnLoop(config, few, folder / f"own-{batch_size}")
             samples[f"own {batch_size}"] = own.rate
-            samples[f"plain {batch_size}"] = partial(plain_rate, PlainLoop(config, few))
+            samples[f"plain {batch_size}"] = partial(plain_process.rate, config)
             samples[f"study {batch_size}"] = partial(study.rate, batch_size)
         for precision in PRECISIONS:
             samples[precision] = partial(matmul_rate, "cpu", precision)
@@ -261,19 +277,20 @@ def quality(sizes: Sizes, images: Images, folder: Path) -> list[Row]:
     if not sizes.quality_epochs:
         return [Row(what, "not measured with --quick")]
     config = replace(sizes.config, batch_size=64)
-    own, plain = OwnLoop(config, images, folder / "own"), PlainLoop(config, images)
-    loops = {
-        "own": lambda: (own.train_epoch(), own.trainer.history[-1]["test_nmse"]),
-        "plain": lambda: (timed(plain.train_epoch), _nmse(plain.model, images)),
-    }
-    spent, reached = dict.fromkeys(loops, 0.0), {}
-    for epoch in range(1, sizes.quality_epochs + 1):
-        for name in [name for name in loops if name not in reached]:
-            seconds, nmse = loops[name]()
-            spent[name] += seconds
-            print(f"  {name}, epoch {epoch}: NMSE {nmse:.4f}, {spent[name]:.0f} s", flush=True)
-            if nmse <= QUALITY:
-                reached[name] = epoch
+    own = OwnLoop(config, images, folder / "own")
+    spent, reached = {"own": 0.0, "plain": 0.0}, {}
+    with PlainProcess(images, folder) as plain:
+        loops = {
+            "own": lambda: (own.train_epoch(), own.trainer.history[-1]["test_nmse"]),
+            "plain": lambda: plain.epoch(config),
+        }
+        for epoch in range(1, sizes.quality_epochs + 1):
+            for name in [name for name in loops if name not in reached]:
+                seconds, nmse = loops[name]()
+                spent[name] += seconds
+                print(f"  {name}, epoch {epoch}: NMSE {nmse:.4f}, {spent[name]:.0f} s", flush=True)
+                if nmse <= QUALITY:
+                    reached[name] = epoch
     epochs = [reached.get(name, f"more than {sizes.quality_epochs}") for name in loops]
     how = f"tested after each epoch; epochs: vqlib {epochs[0]}, plain loop {epochs[1]}"
     own_seconds, plain_seconds = ([spent[name]] if name in reached else [] for name in loops)
@@ -332,11 +349,6 @@ MEASUREMENTS: dict[str, Callable[[Sizes, Images, Path], list[Row]]] = {
 }
 
 
-def _nmse(model: ImageModel, images: Images) -> float:
-    errors = [(x - y).square().sum().item() for x, y, _ in reconstruct_all(model, images.test)]
-    return sum(errors) / images.test.numel() / images.variance
-
-
 def _share(rates: list[float], flops: float, precision: str, limits: dict[str, float]) -> str:
     """Return the precision of a training, and its share of the rate of matrix products."""
     limit = limits[precision]
@@ -351,14 +363,3 @@ def _first(images: Images, count: int) -> Images:
 
 def _missing(what: str, package: str) -> Row:
     return Row(what, f"not measured: {package} is not installed ({peers.INSTALL})")
-
-
-def _machine(images: Images) -> dict[str, Any]:
-    has_gpu = torch.cuda.is_available()
-    return {
-        **environment(),
-        "cores": cores(),
-        "gpu": torch.cuda.get_device_name() if has_gpu else "no GPU",
-        "data": images.name,
-        "date": date.today().isoformat(),
-    }

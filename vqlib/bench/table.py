@@ -56,7 +56,7 @@ def table(rows: list[Row], machine: dict[str, Any]) -> str:
     """Return the Markdown table, with the facts about the machine above it."""
     facts = ", ".join(f"{name} {value}" for name, value in machine.items())
     note = "Ratio: how many times as fast vqlib is; the median (lowest–highest) of the repeats."
-    return f"{facts}\n\n{_markdown(_cells(rows), '<>><<<')}\n\n{note}\n"
+    return f"{facts}\n\n{markdown(_cells(rows), '<>><<<')}\n\n{note}\n"
 
 
 def store(folder: Path, name: str, rows: list[Row], machine: dict[str, Any]) -> list[Path]:
@@ -96,10 +96,10 @@ def gpu_section(machine: str = PUBLISHED_GPU, folder: Path = RESULTS) -> str:
 def _section(rows: list[Row], on: dict[str, Any], time: str, name: str) -> str:
     measured = (
         f"Measured on {on['date']} with Python {on['python']}, PyTorch {on['torch']} and the "
-        f"images of `{on['data']}`, on this machine: {_named(on)}. {time}"
+        f"images of `{on['data']}`, on this machine: {named(on)}. {time}"
     )
     return (
-        f"{measured.strip()}\n\n{_markdown(_cells(rows), '<>><<<')}\n\n"
+        f"{measured.strip()}\n\n{markdown(_cells(rows), '<>><<<')}\n\n"
         f"All values are in a [JSON file](../benchmarks/results/{name})."
     )
 
@@ -109,7 +109,7 @@ def headline(machine: str = PUBLISHED, folder: Path = RESULTS) -> str:
     rows, on = load(folder / f"full-{machine}.json")
     shown = [row for row in rows if _is_headline(row)]
     lines = [line[:-1] for line in _cells(shown)]
-    return f"{_markdown(lines, '<>><<')}\n\nMeasured on {_named(on)}."
+    return f"{markdown(lines, '<>><<')}\n\nMeasured on {named(on)}."
 
 
 def number(value: float) -> str:
@@ -122,7 +122,8 @@ def _is_headline(row: Row) -> bool:
     return trains or row.what.startswith("SSIM")
 
 
-def _named(machine: dict[str, Any]) -> str:
+def named(machine: dict[str, Any]) -> str:
+    """Return a machine's processor, number of cores and GPU in words."""
     return f"{machine['processor']}, {machine['cores']} cores, {machine['gpu']}"
 
 
@@ -133,11 +134,11 @@ def _cells(rows: list[Row]) -> list[tuple[str, ...]]:
     ]
     for row in rows:
         ours, other = (_value(value, row.unit) for value in (row.vqlib, row.other))
-        lines.append((row.what, ours, other, row.beside, _ratio(row.ratios), row.how))
+        lines.append((row.what, ours, other, row.beside, ratio(row.ratios), row.how))
     return lines
 
 
-def _markdown(lines: Sequence[Sequence[str]], sides: str) -> str:
+def markdown(lines: Sequence[Sequence[str]], sides: str) -> str:
     """Return a Markdown table in aligned columns.
 
     Args:
@@ -160,7 +161,8 @@ def _value(value: float | None, unit: str) -> str:
     return "–" if value is None else f"{number(value)} {unit}"
 
 
-def _ratio(ratios: Sequence[float]) -> str:
+def ratio(ratios: Sequence[float]) -> str:
+    """Return the median of ratios, with their range if there are several."""
     if not ratios:
         return "–"
     middle = f"{statistics.median(ratios):.2f}"
