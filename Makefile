@@ -8,6 +8,9 @@ PIP := $(BIN)/pip install --quiet --disable-pip-version-check
 UV := $(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps
 ON_ALL_CORES := --numprocesses auto --dist loadfile --no-loadscope-reorder
 
+# If this is set, as in many containers, each process compiles all of its modules again.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .PHONY: report status test lab docs site clean help
 

@@ -45,7 +45,7 @@ from vqlib.quantizer import VectorQuantizer
 
 BATCH_SIZES = (16, 64, 256)
 IMAGES = 512  # in a sample
-REPEATS = 7
+REPEATS = 5
 IN_TURN = 3  # pairs of processes that keep freed memory, and that do not
 CONVOLUTIONS = "Convolutions"
 RETURNED = "before: freed memory goes back to the system"
