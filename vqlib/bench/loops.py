@@ -176,6 +176,7 @@ class PlainProcess:
 
 @cache
 def _plain_loop(config: TrainConfig, pixels: Path) -> PlainLoop:
+    torch.manual_seed(config.seed)
     return PlainLoop(config, load_pixels(pixels))
 
 
