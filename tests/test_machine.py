@@ -13,13 +13,13 @@ from vqlib.system.machine import keep_freed_memory
 
 def faults():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-    for _ in range(5):
-        torch.ones(16_000_000)
+    for _ in range(40):
+        torch.ones(4_000_000)
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
 
 usual = faults()
 keep_freed_memory()
-faults()
+faults()  # the heap grows until a freed place is large enough
 print(usual, faults())
 """
 
