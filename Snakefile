@@ -7,8 +7,8 @@ import sys
 from functools import cache
 from pathlib import Path
 
-from vqlib.figures import FORMATS
-from vqlib.study import load_study, write_summary
+from vqlib.picture import FORMATS
+from vqlib.study import load_study
 from vqlib.study.presets import FULL
 from vqlib.study.schedule import expected_seconds
 from vqlib.system.machine import cores
@@ -135,8 +135,12 @@ rule summary:
         study.products,
     output:
         study.summary,
-    run:
-        write_summary(study)
+    params:
+        study=[study.name, study.configs[0].dataset, ROOT],
+    shell:  # Snakemake would plan the whole study again for a `run:`
+        PYTHON + " -c 'import pathlib, sys, vqlib.study; name, dataset, root = sys.argv[1:]; "
+        "study = vqlib.study.load_study(name, dataset, pathlib.Path(root)); "
+        "vqlib.study.write_summary(study)' {params.study:q}"
 
 
 rule compare:

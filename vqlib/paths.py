@@ -5,6 +5,8 @@ from pathlib import Path
 
 from vqlib.errors import UserError
 
+FINISHED = ("config.json", "environment.json", "history.csv", "evaluation.json")  # a run has them
+
 
 def expanded(path: object) -> Path:
     """Return a path with `~` replaced by the user's home; anything but a path is a `UserError`."""
@@ -19,6 +21,11 @@ def expanded(path: object) -> Path:
 def is_project(folder: Path) -> bool:
     """Return whether a folder has the project's presets and the rules to run them."""
     return (folder / "Snakefile").is_file() and (folder / "presets").is_dir()
+
+
+def is_finished(folder: Path) -> bool:
+    """Return whether a folder holds a finished run."""
+    return all((folder / name).is_file() for name in FINISHED)
 
 
 def _home() -> Path:

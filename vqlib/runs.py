@@ -29,7 +29,8 @@ from vqlib.errors import UserError
 from vqlib.evaluation import evaluate
 from vqlib.images import Images, load_images
 from vqlib.models import ImageModel, build_model, without_weights
-from vqlib.paths import SHIPPED, SHIPPED_RATES, expanded
+from vqlib.paths import FINISHED, SHIPPED, SHIPPED_RATES, expanded
+from vqlib.paths import is_finished as is_finished
 from vqlib.quantizer import COLLAPSED
 from vqlib.system.checkpoint import check_format, check_weights
 from vqlib.system.files import read_bytes, read_json, sole_writer, write_json
@@ -41,7 +42,6 @@ from vqlib.system.storage import write_history as write_history
 from vqlib.system.storage import write_png as write_png
 from vqlib.system.storage import write_sheet as write_sheet
 
-FINISHED = ("config.json", "environment.json", "history.csv", "evaluation.json")
 ANEW = "Delete the run's folder to train it again."
 
 M = TypeVar("M", bound=nn.Module)
@@ -247,11 +247,6 @@ def by_setting(runs: Iterable[Run], model: str) -> dict[Any, list[Run]]:
         key = tuple(run.settings[name] for name in names)
         found.setdefault(key if len(names) > 1 else key[0], []).append(run)
     return dict(sorted(found.items(), key=lambda item: item[0]))
-
-
-def is_finished(folder: Path) -> bool:
-    """Return whether a folder holds a finished run."""
-    return all((folder / name).is_file() for name in FINISHED)
 
 
 def is_prior(folder: Path) -> bool:

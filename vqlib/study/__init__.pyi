@@ -8,8 +8,8 @@ from .commands import study_arguments as study_arguments
 from .presets import Study as Study
 from .presets import load_study as load_study
 from .run import run_study as run_study
-from .status import list_runs as list_runs
 from .summary import SUMMARY_COLUMNS as SUMMARY_COLUMNS
+from .summary import list_runs as list_runs
 from .summary import load_runs as load_runs
 from .summary import load_summary as load_summary
 from .summary import summarise as summarise

@@ -4,9 +4,6 @@ import argparse
 import sys
 
 from vqlib.paths import expanded
-from vqlib.study.notebook import run_notebook
-from vqlib.study.run import run_study
-from vqlib.study.status import list_runs, print_status
 
 
 def study_arguments(parser: argparse.ArgumentParser) -> None:
@@ -21,11 +18,15 @@ def study_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run_a_study(options: argparse.Namespace) -> None:
     """Run `vqlib study`."""
+    from vqlib.study.run import run_study
+
     run_study(options.preset, options.keep_going, options.retrain, options.executor)
 
 
 def run_status(options: argparse.Namespace) -> None:
     """Run `vqlib status`."""
+    from vqlib.study.status import print_status
+
     print_status()
 
 
@@ -42,6 +43,8 @@ def runs_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run_runs(options: argparse.Namespace) -> None:
     """Run `vqlib runs`."""
+    from vqlib.study.summary import list_runs
+
     table, problems = list_runs(options.folders)
     print("no finished runs" if table.empty else table.to_string(index=False))
     for problem in problems:
@@ -67,4 +70,6 @@ def notebook_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run_a_notebook(options: argparse.Namespace) -> None:
     """Run `vqlib notebook`."""
+    from vqlib.study.notebook import run_notebook
+
     run_notebook(options.source, options.output, dict(options.p), options.timeout)

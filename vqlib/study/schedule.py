@@ -3,6 +3,7 @@
 import heapq
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -57,7 +58,8 @@ def makespan(seconds: Sequence[float], cores: int) -> float:
 
 def _work(config: TrainConfig, images: int) -> tuple[float, int]:
     """Return 10⁹ operations and steps of an epoch."""
-    return images * _operations(config) / 1e9, math.ceil(images / config.batch_size)
+    alike = replace(config, batch_size=1, epochs=1, seed=0, limit=None)
+    return images * _operations(alike) / 1e9, math.ceil(images / config.batch_size)
 
 
 @cache

@@ -4,17 +4,13 @@ import os
 import socket
 import sys
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import psutil
 
 from vqlib.errors import UserError
-from vqlib.evaluation import METRICS
-from vqlib.paths import HOME, shown
-from vqlib.runs import is_finished, is_prior, load_run
+from vqlib.paths import HOME, is_finished
 from vqlib.system.files import read_json
 from vqlib.system.progress import describe, duration
 
@@ -41,39 +37,6 @@ def print_status(root: Path = HOME) -> None:
     studies = sorted(path for path in (root / "results").glob("*") if path.is_dir())
     lines = [f"{study.name}: {line}" for study in studies for line in _lines(runs_under_way(study))]
     print("\n".join(lines) or "no run is under way")
-
-
-def list_runs(folders: Sequence[Path] = ()) -> tuple[pd.DataFrame, list[str]]:
-    """Return a table of finished runs with their figures, and what is wrong with others.
-
-    Args:
-        folders: runs, and folders of them; none stands for all in `results/`.
-    """
-    places = folders or [*(HOME / "results").glob("*/")]
-    found = [path for place in places for path in (place, *sorted(place.glob("*/")))]
-    if missing := [place for place in places if not place.is_dir()]:
-        raise UserError(f"{missing[0]} is not a folder: give a run, or a folder of runs")
-    rows, problems = [], []
-    for path in dict.fromkeys(found):
-        if is_finished(path):
-            try:
-                rows.append({"run": shown(path), **_figures(path)})
-            except UserError as error:
-                problems.append(str(error))
-    return pd.DataFrame(rows).fillna("–"), problems
-
-
-def _figures(folder: Path) -> dict[str, str]:
-    """Return the figures of a run, as text by heading."""
-    if is_prior(folder):
-        evaluation = read_json(folder / "evaluation.json")
-        return {"bits": f"{evaluation['bits_per_image']:.1f}"}
-    run = load_run(folder)
-    values = {m.heading: (run.evaluation.get(name), m.decimals) for name, m in METRICS.items()}
-    figures = {heading: each for heading, each in values.items() if heading and each[0] is not None}
-    return {"bits": f"{run.bits:.1f}"} | {
-        heading: f"{value:.{decimals}f}" for heading, (value, decimals) in figures.items()
-    }
 
 
 def watch(process: psutil.Popen, folder: Path, waiting: list[str]) -> None:

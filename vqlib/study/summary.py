@@ -1,7 +1,7 @@
 """The summary of a study: a table with a row for each run, and whether it fits the runs."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from numbers import Real
 from pathlib import Path
 from typing import Any
@@ -12,11 +12,11 @@ import pandas as pd
 from vqlib.config import DATA, TrainConfig, varied, written
 from vqlib.errors import UserError
 from vqlib.evaluation import METRICS
-from vqlib.paths import expanded, shown
-from vqlib.runs import Run, find_runs, load_run
+from vqlib.paths import HOME, expanded, is_finished, shown
+from vqlib.runs import Run, find_runs, is_prior, load_run
 from vqlib.study.presets import Study
 from vqlib.system.checkpoint import difference
-from vqlib.system.files import write_atomically
+from vqlib.system.files import read_json, write_atomically
 
 SUMMARY_COLUMNS = (
     *("model", "batch_size", "seed", "epochs", "steps", "precision", "device", "train_loss"),
@@ -50,6 +50,39 @@ def summarise(runs: list[Run]) -> pd.DataFrame:
     after = len(SUMMARY_COLUMNS)
     own = settings[further].map(lambda value: written(value) if isinstance(value, tuple) else value)
     return pd.concat([table.iloc[:, :after], own, table.iloc[:, after:]], axis=1)
+
+
+def list_runs(folders: Sequence[Path] = ()) -> tuple[pd.DataFrame, list[str]]:
+    """Return a table of finished runs with their figures, and what is wrong with others.
+
+    Args:
+        folders: runs, and folders of them; none stands for all in `results/`.
+    """
+    places = folders or [*(HOME / "results").glob("*/")]
+    found = [path for place in places for path in (place, *sorted(place.glob("*/")))]
+    if missing := [place for place in places if not place.is_dir()]:
+        raise UserError(f"{missing[0]} is not a folder: give a run, or a folder of runs")
+    rows, problems = [], []
+    for path in dict.fromkeys(found):
+        if is_finished(path):
+            try:
+                rows.append({"run": shown(path), **_figures(path)})
+            except UserError as error:
+                problems.append(str(error))
+    return pd.DataFrame(rows).fillna("–"), problems
+
+
+def _figures(folder: Path) -> dict[str, str]:
+    """Return the figures of a run, as text by heading."""
+    if is_prior(folder):
+        evaluation = read_json(folder / "evaluation.json")
+        return {"bits": f"{evaluation['bits_per_image']:.1f}"}
+    run = load_run(folder)
+    values = {m.heading: (run.evaluation.get(name), m.decimals) for name, m in METRICS.items()}
+    figures = {heading: each for heading, each in values.items() if heading and each[0] is not None}
+    return {"bits": f"{run.bits:.1f}"} | {
+        heading: f"{value:.{decimals}f}" for heading, (value, decimals) in figures.items()
+    }
 
 
 def load_summary(results: str | Path) -> pd.DataFrame:
