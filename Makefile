@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := .venv/ready
 SECONDS := .venv/seconds
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check
-# It takes a fifth of pip's processor time. It does not read pip's settings, so pip comes second.
+# uv takes a fifth of pip's processor time. It does not read pip's settings, so pip comes second.
 UV := $(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps
 ON_ALL_CORES := --numprocesses auto --dist loadfile --no-loadscope-reorder
 
@@ -51,9 +51,9 @@ $(READY): requirements.lock pyproject.toml
 	$(PIP) uv
 ifeq ($(TORCH),cpu)  # uv knows where PyTorch keeps its builds without GPU libraries
 	grep -vE '^(cuda|nvidia|triton)' requirements.lock > .venv/cpu.lock
-	$(UV) --torch-backend cpu --requirement .venv/cpu.lock
+	$(UV) --torch-backend cpu --requirement .venv/cpu.lock --editable .
 else
-	$(UV) --requirement requirements.lock || $(PIP) --requirement requirements.lock
+	$(UV) --requirement requirements.lock --editable . || \
+	$(PIP) --no-deps --requirement requirements.lock --editable .
 endif
-	$(PIP) --no-deps --editable .
 	@echo $$(($$(date +%s) - $$(cat $(SECONDS)))) > $(SECONDS) && touch $@

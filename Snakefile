@@ -4,13 +4,11 @@ import json
 import re
 import shlex
 import sys
-from functools import cache
 from pathlib import Path
 
 from vqlib.picture import FORMATS
 from vqlib.study import load_study
 from vqlib.study.presets import FULL
-from vqlib.study.schedule import expected_seconds
 from vqlib.system.machine import cores
 
 ROOT = Path(workflow.basedir).resolve()
@@ -39,15 +37,12 @@ def options(values):
     return " ".join(f"--{name.replace('_', '-')}={text(value)}" for name, value in values.items())
 
 
-@cache
-def expected():
-    """Return each run's expected seconds."""
-    return dict(zip(RUNS, expected_seconds(study.configs, study.shipped), strict=True))
-
-
 def longest_first(wildcards):
-    """Return the priority of a run: if a long one started last, cores would wait for it."""
-    return round(expected()[wildcards.run])
+    """Return the priority of a run: if a long one started last, cores would wait for it.
+
+    `vqlib study` passes the expected seconds. Without them, the runs start in any order.
+    """
+    return config.get("expected_seconds", {}).get(wildcards.run, 0)
 
 
 def figure_files(*names):
@@ -137,10 +132,10 @@ rule summary:
         study.summary,
     params:
         study=[study.name, study.configs[0].dataset, ROOT],
-    shell:  # Snakemake would plan the whole study again for a `run:`
-        PYTHON + " -c 'import pathlib, sys, vqlib.study; name, dataset, root = sys.argv[1:]; "
-        "study = vqlib.study.load_study(name, dataset, pathlib.Path(root)); "
-        "vqlib.study.write_summary(study)' {params.study:q}"
+    log:
+        "logs/summary.log",
+    shell:  # for a `run:`, Snakemake would plan the whole study again
+        PYTHON + " -m vqlib.study.summary {params.study:q} > {log:q} 2>&1"
 
 
 rule compare:

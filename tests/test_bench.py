@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -13,9 +14,9 @@ from torch import Tensor, nn
 
 from vqlib import VQVAE, Images, TrainConfig
 from vqlib.bench import measure as bench
-from vqlib.bench import peers, ways
+from vqlib.bench import peers, quality, ways
 from vqlib.bench.baseline import Pictures, PlainLoop, plain_loss, plain_model
-from vqlib.bench.loops import OwnLoop, flops_per_image, interleave
+from vqlib.bench.loops import OwnLoop, flops_per_image, interleave, store_pixels
 from vqlib.bench.measure import BATCH_SIZES, MEASUREMENTS
 from vqlib.bench.sizes import FULL, QUICK, Sizes
 from vqlib.bench.table import (
@@ -316,6 +317,66 @@ def test_other_ways_leave_the_step_as_it_was(monkeypatch: pytest.MonkeyPatch) ->
         assert trainer.step(torch.arange(8))["loss"].isfinite()
 
 
+@pytest.mark.parametrize("way", quality.WAYS)
+def test_each_way_trains(
+    way: str, tiny: Sizes, few_photos: Images, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(quality, "FULL", tiny)
+    pixels = store_pixels(few_photos, tmp_path)
+    assert quality.epochs_until(1e9, way, 0, pixels) == 1
+
+
+@pytest.mark.parametrize(("most", "epochs"), [(3, 3), (2, None)])
+def test_epochs_are_counted_until_the_error_is_low(
+    few_photos: Images,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    most: int,
+    epochs: int | None,
+) -> None:
+    errors = iter([0.3, 0.2, 0.1])
+    monkeypatch.setitem(quality.WAYS, "vqlib", lambda *_: partial(next, errors))
+    monkeypatch.setattr(quality, "MOST", most)
+    pixels = store_pixels(few_photos, tmp_path)
+    assert quality.epochs_until(0.1, "vqlib", 0, pixels) == epochs
+
+
+def model_of(epoch: Any) -> tuple[VQVAE, VectorQuantizer]:
+    """Return the model and the quantizer of the loop whose epochs this function trains."""
+    found = [cell.cell_contents for cell in epoch.__closure__]
+    (loop,) = [each for each in found if isinstance(each, OwnLoop)]
+    model = cast(VQVAE, loop.trainer.model)
+    return model, cast(VectorQuantizer, model.quantizer)
+
+
+def test_a_codebook_can_start_from_the_data(
+    tiny: Sizes, few_photos: Images, tmp_path: Path
+) -> None:
+    epoch = quality.from_data(tiny.config, few_photos, tmp_path / "run")
+    model, quantizer = model_of(epoch)
+    z_e = model.encode(few_photos.train).detach()
+    vectors = z_e.permute(0, 2, 3, 1).reshape(-1, tiny.config.embedding_dim)
+    differences = (quantizer.codebook[:, None] - vectors).abs().amax(2)  # of each code and vector
+    assert differences.amin(1).max() < 1e-5
+    assert torch.equal(quantizer.ema_sums, quantizer.codebook)
+
+
+def test_a_codebook_can_follow_faster_in_the_first_epoch(
+    tiny: Sizes, few_photos: Images, tmp_path: Path
+) -> None:
+    epoch = quality.faster_at_first(tiny.config, few_photos, tmp_path / "run")
+    _, quantizer = model_of(epoch)
+    decays = [quantizer.decay for _ in range(2) if epoch() > 0]
+    assert decays == [0.9, tiny.config.decay]
+
+
+def test_the_row_of_a_run_says_if_the_error_stayed_high() -> None:
+    assert quality.epochs_row("vqlib", 2, 6).vqlib == 6
+    row = quality.epochs_row("vqlib", 2, None)
+    assert row.vqlib is None
+    assert f"more than {quality.MOST}" in row.how
+
+
 def test_the_page_shows_every_row_and_how_long_both_measurements_took(tmp_path: Path) -> None:
     store(tmp_path, "full", ROWS, MACHINE)
     store(tmp_path, "quick", ROWS, {**MACHINE, "minutes": 1.7})
@@ -325,7 +386,7 @@ def test_the_page_shows_every_row_and_how_long_both_measurements_took(tmp_path: 
     assert re.search(r"--quick\D* 2\b", page)
 
 
-@pytest.mark.parametrize("name", ["full", "quick"])
+@pytest.mark.parametrize("name", ["full", "quick", "ways"])
 def test_a_published_table_is_the_same_as_json_and_as_markdown(name: str) -> None:
     path = RESULTS / f"{name}-{PUBLISHED}.json"
     assert table(*load(path)) == path.with_suffix(".md").read_text(encoding="utf-8")

@@ -46,7 +46,7 @@ def test_make_can_set_up_a_torch_without_gpu_libraries() -> None:
     recipe = subprocess.run(
         [*command, ".venv/ready"], capture_output=True, text=True, check=True
     ).stdout
-    assert "--torch-backend cpu --requirement .venv/cpu.lock" in recipe
+    assert "--torch-backend cpu --requirement .venv/cpu.lock --editable ." in recipe
     (left_out,) = re.findall(r"grep -vE '(.*)' requirements.lock > .venv/cpu.lock", recipe)
     lock = (ROOT / "requirements.lock").read_text(encoding="utf-8").splitlines()
     kept = {line.split("==")[0] for line in lock if not re.match(left_out, line)}

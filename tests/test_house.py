@@ -40,8 +40,15 @@ def test_the_cellar_imports_no_wing() -> None:
         }
 
 
-def test_documents_need_no_torch() -> None:
-    modules = "vqlib.documents.exporter, vqlib.documents.notebook"
+@pytest.mark.parametrize(
+    "modules",
+    [
+        "vqlib.documents.exporter, vqlib.documents.notebook",
+        "vqlib.cli, vqlib.study.commands, vqlib.study.status, vqlib.study.notebook",
+    ],
+    ids=["documents", "commands that take no time"],
+)
+def test_what_needs_no_torch_does_not_import_it(modules: str) -> None:
     code = f"import sys, {modules}; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"

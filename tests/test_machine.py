@@ -13,13 +13,14 @@ from vqlib.system.machine import keep_freed_memory
 
 def faults():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-    for _ in range(40):
-        torch.ones(4_000_000)
+    for _ in range(10):
+        torch.ones(16_000_000)  # so large that glibc gives it back by itself
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
 
 usual = faults()
 keep_freed_memory()
-faults()  # the heap grows until a freed place is large enough
+for _ in range(4):
+    faults()  # the heap grows until a freed place is large enough
 print(usual, faults())
 """
 

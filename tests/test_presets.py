@@ -395,8 +395,9 @@ def test_a_preset_may_have_any_name(load: Load, tmp_path: Path, name: str) -> No
     (tmp_path / "presets" / "mine.yaml").rename(tmp_path / "presets" / f"{name}.yaml")
     study = load_study(name, root=tmp_path)
     (study.folder / "logs").mkdir(parents=True)
-    request = json.loads(_write_request(study).read_text(encoding="utf-8"))
-    assert request == {"preset": name, "dataset": "photos"}
+    _write_request(study, [1.0] * len(study.configs))
+    request = json.loads((study.folder / "logs" / "study.json").read_text(encoding="utf-8"))
+    assert (request["preset"], request["dataset"]) == (name, "photos")
 
 
 @pytest.mark.parametrize(

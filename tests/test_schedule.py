@@ -1,6 +1,7 @@
 """A study trains its longest run first, so that no core waits at the end."""
 
 import itertools
+import shutil
 from pathlib import Path
 
 import pytest
@@ -35,6 +36,17 @@ def test_a_larger_model_more_images_and_more_epochs_take_longer(
     )
     assert (many, long) == pytest.approx((2 * few, 2 * few))
     assert large > few
+
+
+def test_a_damaged_example_is_left_out(small_config: MakeConfig, tmp_path: Path) -> None:
+    run = next(each for each in find_runs(SHIPPED) if each.config.seed == 0)
+    shutil.copytree(run.folder, tmp_path / "examples" / run.folder.name)
+    (tmp_path / "examples" / run.folder.name / "history.csv").write_text("epoch,seco")
+    seconds = [
+        expected_seconds([small_config("vqvae")], known=tmp_path / name)
+        for name in ("none", "examples")
+    ]
+    assert seconds[0] == seconds[1]
 
 
 @examples(50)

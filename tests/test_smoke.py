@@ -26,6 +26,7 @@ from vqlib.figures import alt_text
 from vqlib.runs import WEIGHTS
 from vqlib.study import SUMMARY_COLUMNS, load_study
 from vqlib.study import Study as PresetStudy
+from vqlib.study.run import _write_request
 
 RUNS = [f"{model}-photos-b{size}-e2-s0-limit256" for model in STUDIED for size in (32, 64)]
 THIRD_MODEL = """
@@ -196,6 +197,20 @@ def test_a_study_of_odd_names_trains_what_was_asked_for(project: Path) -> None:
     assert set(summary.dataset) == {str(folder)}
     assert set(summary.n_train) == {3}
     assert folder.name in text_of(study.report)
+
+
+def test_a_run_that_takes_longer_starts_first(project: Path) -> None:
+    study = load_study("smoke", root=project)
+    (study.folder / "logs").mkdir(parents=True)
+    _write_request(study, [1.5, 4.5, 3.5, 2.5])
+    where = ("--snakefile", str(project / "Snakefile"), "--cores", "1", "--nolock", "--dry-run")
+    request = study.folder / "logs" / "study.json"
+    planned = run(project, "snakemake", *where, "--configfile", str(request))
+    assert planned.code == 0, planned.error
+    text = planned.printed + planned.error
+    found = re.findall(r"output: notebooks/(\S+-limit256)\.ipynb\n(?:.+\n)*? +priority: (.+)", text)
+    priorities = {name: float(priority) for name, priority in found}
+    assert priorities == dict(zip(study.run_names, [1.5, 4.5, 3.5, 2.5], strict=True))
 
 
 @pytest.mark.faults

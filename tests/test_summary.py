@@ -21,6 +21,7 @@ from vqlib.study import (
     load_runs,
     load_summary,
     summarise,
+    summary,
     write_summary,
 )
 from vqlib.study.summary import is_current
@@ -183,6 +184,15 @@ def test_a_metric_that_a_run_lacks_is_nan(mine: Study, metric: str) -> None:
 
 
 @pytest.mark.faults
+def test_a_summary_that_cannot_be_written_says_why_in_a_line(
+    mine: Study, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (mine.run_folders[0] / "evaluation.json").write_text("{")
+    monkeypatch.setattr(summary, "load_study", lambda *_: mine)
+    with pytest.raises(SystemExit, match=r"^vqlib: .*evaluation\.json.*$"):
+        summary.main("mine", "photos", "here")
+
+
 def test_a_summary_and_runs_that_agree_are_taken(mine: Study, capsys: Output) -> None:
     summary = load_summary(mine.folder)
     assert [run.folder for run in load_runs(mine.folder, summary)] == mine.run_folders

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from vqlib.errors import UserError
 
-FINISHED = ("config.json", "environment.json", "history.csv", "evaluation.json")  # a run has them
+FINISHED = ("config.json", "environment.json", "history.csv", "evaluation.json")  # of a run
 
 
 def expanded(path: object) -> Path:

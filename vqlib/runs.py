@@ -29,8 +29,7 @@ from vqlib.errors import UserError
 from vqlib.evaluation import evaluate
 from vqlib.images import Images, load_images
 from vqlib.models import ImageModel, build_model, without_weights
-from vqlib.paths import FINISHED, SHIPPED, SHIPPED_RATES, expanded
-from vqlib.paths import is_finished as is_finished
+from vqlib.paths import FINISHED, SHIPPED, SHIPPED_RATES, expanded, is_finished
 from vqlib.quantizer import COLLAPSED
 from vqlib.system.checkpoint import check_format, check_weights
 from vqlib.system.files import read_bytes, read_json, sole_writer, write_json

@@ -17,13 +17,12 @@ from vqlib.evaluation import evaluate
 from vqlib.images import Images, scale
 from vqlib.loop import Trainer, seeded
 from vqlib.models import build_model
-from vqlib.paths import RUNS, SHIPPED, SHIPPED_RATES, expanded, shown
+from vqlib.paths import RUNS, SHIPPED, SHIPPED_RATES, expanded, is_finished, shown
 from vqlib.runs import (
     Run,
     check_same_images,
     collapse_warning,
     has_weights,
-    is_finished,
     load_images_of,
     load_run,
     read_config,

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from vqlib.bench.baseline import PlainLoop
 from vqlib.config import TrainConfig
 from vqlib.images import Images, load_images
-from vqlib.models import reconstruct_all
+from vqlib.models import ImageModel, reconstruct_all
 from vqlib.quantizer import VectorQuantizer
 from vqlib.rates import decode_pictures, encode
 from vqlib.similarity import ssim
@@ -185,10 +185,14 @@ def _plain_rate(config: TrainConfig, pixels: Path) -> float:
 
 
 def _plain_epoch(config: TrainConfig, pixels: Path) -> tuple[float, float]:
-    loop, images = _plain_loop(config, pixels), load_pixels(pixels)
-    seconds = timed(loop.train_epoch)
-    errors = [(x - y).square().sum().item() for x, y, _ in reconstruct_all(loop.model, images.test)]
-    return seconds, sum(errors) / images.test.numel() / images.variance
+    loop = _plain_loop(config, pixels)
+    return timed(loop.train_epoch), nmse_of(loop.model, load_pixels(pixels))
+
+
+def nmse_of(model: ImageModel, images: Images) -> float:
+    """Return the NMSE of a model over the test images, in float32."""
+    errors = [(x - y).square().sum().item() for x, y, _ in reconstruct_all(model, images.test)]
+    return sum(errors) / images.test.numel() / images.variance
 
 
 def interleave(repeats: int, samples: dict[str, Callable[[], float]]) -> dict[str, list[float]]:

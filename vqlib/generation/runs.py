@@ -16,8 +16,8 @@ from vqlib.generation.prior import CodePrior
 from vqlib.generation.sampling import sample_codes
 from vqlib.images import check_images
 from vqlib.models import BATCH, MODELS
-from vqlib.paths import HOME, RUNS, SHIPPED, expanded
-from vqlib.runs import WEIGHTS, Run, StoredRun, is_finished, is_prior, load_run, open_run
+from vqlib.paths import HOME, RUNS, SHIPPED, expanded, is_finished
+from vqlib.runs import WEIGHTS, Run, StoredRun, is_prior, load_run, open_run
 
 Labels = str | int | Sequence[str | int] | Tensor | None  # of one image, or of each
 

@@ -70,6 +70,9 @@ def notebook_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run_a_notebook(options: argparse.Namespace) -> None:
     """Run `vqlib notebook`."""
+    # jsonschema would spend a second on a parser of web addresses; no notebook needs it. This
+    # works because nothing has imported jsonschema yet.
+    sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type]
     from vqlib.study.notebook import run_notebook
 
     run_notebook(options.source, options.output, dict(options.p), options.timeout)

@@ -2,7 +2,6 @@
 
 import json
 import os
-import sys
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -52,8 +51,6 @@ def _execute(
     source: Path, output: Path, parameters: dict[str, Any], timeout: int | None
 ) -> str | None:
     """Run the notebook, store it as `output`, and return what went wrong, or None."""
-    # jsonschema would build a parser of web addresses for a second, which no notebook needs.
-    sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type]
     import papermill
     from nbclient.exceptions import CellTimeoutError, DeadKernelError
 
@@ -64,7 +61,8 @@ def _execute(
             papermill.execute_notebook(
                 str(source), str(output), parameters, kernel_manager_class=OwnKernel,
                 kernel_name="python3", language="python", progress_bar=False,
-                cwd=str(source.parent), execution_timeout=timeout, shutdown_kernel="immediate",
+                cwd=str(source.parent), execution_timeout=timeout,
+                shutdown_kernel="immediate",  # it has told all; its own end takes seconds
             )  # fmt: skip
     except papermill.PapermillExecutionError as error:
         message = f"{error.ename}: {error.evalue}".splitlines()[0]

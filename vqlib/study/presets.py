@@ -13,8 +13,8 @@ from vqlib.errors import UserError
 from vqlib.generation.config import PriorConfig, check_own
 from vqlib.images import resolve_dataset
 from vqlib.models import without_weights
-from vqlib.paths import HOME, ROOT
-from vqlib.runs import has_weights, is_finished
+from vqlib.paths import HOME, ROOT, is_finished
+from vqlib.runs import has_weights
 from vqlib.study.cluster import Job
 from vqlib.study.parameters import keywords, parameters_of, typed_parameters
 from vqlib.study.sweep import configs_of

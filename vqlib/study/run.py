@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -14,18 +15,18 @@ import psutil
 
 from vqlib.config import TrainConfig
 from vqlib.errors import UserError
-from vqlib.paths import ROOT, shown
+from vqlib.paths import ROOT, is_finished, shown
 from vqlib.runs import (
     SUMMED,
     check_same_images,
     collapse_warning,
-    is_finished,
     load_images_of,
     load_run,
     read_config,
 )
 from vqlib.study.cluster import EXECUTORS, Slurm, lost_jobs
 from vqlib.study.presets import FULL, Study, load_study
+from vqlib.study.schedule import expected_seconds
 from vqlib.study.status import watch
 from vqlib.study.summary import check_config, is_current
 from vqlib.system.checkpoint import remove_state
@@ -62,7 +63,9 @@ def run_study(
     study = load_study(preset, root=root)
     cluster = Slurm() if executor == "slurm" else None
     with sole_writer(study.folder):
+        seconds = expected_seconds(study.configs, study.shipped)  # before any run is moved
         waiting = _prepare(study, retrain)
+        _write_request(study, seconds)
         command = _snakemake(study, keep_going, bool(waiting))
         _execute(study, waiting, command, cluster)
     for run in map(load_run, study.run_folders):
@@ -213,15 +216,27 @@ def _snakemake(study: Study, keep_going: bool, renew: bool) -> list[str]:
         *("--cores", "all", "--nolock", "--rerun-incomplete"),
         *(["--keep-going"] if keep_going else []),
         *(["--forcerun", "summary"] if renew else []),
-        *("--configfile", str(_write_request(study))),
+        *("--configfile", str(_request(study))),
     ]
 
 
-def _write_request(study: Study) -> Path:
-    """Write what the Snakefile is to run; on its command line, `007` would be the number 7."""
-    path = study.folder / "logs" / "study.json"
-    write_json(path, {"preset": study.name, "dataset": study.configs[0].dataset})
-    return path
+def _request(study: Study) -> Path:
+    return study.folder / "logs" / "study.json"
+
+
+def _write_request(study: Study, seconds: Sequence[float]) -> None:
+    """Write what the Snakefile is to run; on its command line, `007` would be the number 7.
+
+    Args:
+        study: what to run.
+        seconds: what each run is expected to take.
+    """
+    request = {
+        "preset": study.name,
+        "dataset": study.configs[0].dataset,
+        "expected_seconds": dict(zip(study.run_names, seconds, strict=True)),
+    }
+    write_json(_request(study), request)
 
 
 def _execute(study: Study, waiting: list[str], command: list[str], cluster: Slurm | None) -> None:

@@ -3,6 +3,7 @@
 import heapq
 import math
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -13,9 +14,10 @@ from scipy.optimize import nnls
 from torch.utils.flop_counter import FlopCounterMode
 
 from vqlib.config import TrainConfig
+from vqlib.errors import UserError
 from vqlib.models import build_model
-from vqlib.paths import SHIPPED
-from vqlib.runs import find_runs
+from vqlib.paths import SHIPPED, is_finished
+from vqlib.runs import load_run
 
 ALL = 50_000  # training images, if a config does not limit them
 
@@ -33,10 +35,10 @@ def expected_seconds(configs: Sequence[TrainConfig], known: Path = SHIPPED) -> l
             step as long as its operations.
     """
     costs = np.array([1.0, 0.0])
-    if runs := find_runs(known):
-        work = np.array([_work(run.config, run.environment["n_train"]) for run in runs])
-        fastest = np.array([run.history["seconds"].min() for run in runs])
-        costs, _ = nnls(work / fastest[:, None], np.ones(len(runs)))  # relative errors count
+    if examples := _examples(known):
+        work = np.array([work for work, _ in examples])
+        fastest = np.array([seconds for _, seconds in examples])
+        costs, _ = nnls(work / fastest[:, None], np.ones(len(examples)))  # relative errors count
     return [
         config.epochs * float(np.dot(costs, _work(config, config.limit or ALL)))
         for config in configs
@@ -54,6 +56,18 @@ def makespan(seconds: Sequence[float], cores: int) -> float:
     for each in sorted(seconds, reverse=True):
         heapq.heapreplace(ends, ends[0] + each)
     return max(ends)
+
+
+def _examples(folder: Path) -> list[tuple[tuple[float, int], float]]:
+    """Return the work of an epoch and its least seconds, of each run that can be read."""
+    found = []
+    for path in sorted(folder.glob("*/")):
+        if is_finished(path):
+            with suppress(UserError):
+                run = load_run(path)
+                work = _work(run.config, run.environment["n_train"])
+                found.append((work, float(run.history["seconds"].min())))
+    return found
 
 
 def _work(config: TrainConfig, images: int) -> tuple[float, int]:

@@ -1,6 +1,7 @@
 """The summary of a study: a table with a row for each run, and whether it fits the runs."""
 
 import math
+import sys
 from collections.abc import Mapping, Sequence
 from numbers import Real
 from pathlib import Path
@@ -14,7 +15,7 @@ from vqlib.errors import UserError
 from vqlib.evaluation import METRICS
 from vqlib.paths import HOME, expanded, is_finished, shown
 from vqlib.runs import Run, find_runs, is_prior, load_run
-from vqlib.study.presets import Study
+from vqlib.study.presets import Study, load_study
 from vqlib.system.checkpoint import difference
 from vqlib.system.files import read_json, write_atomically
 
@@ -127,6 +128,14 @@ def load_runs(results: str | Path, summary: pd.DataFrame) -> list[Run]:
         path = shown(Path(results) / "summary.csv")
         print(f"{path} does not match its runs: {'; '.join(differing)}. Run the study again.")
     return runs
+
+
+def main(preset: str, dataset: str, root: str) -> None:
+    """Write the summary of a study, as its rule does; a `UserError` ends as one line."""
+    try:
+        write_summary(load_study(preset, dataset, Path(root)))
+    except UserError as error:
+        sys.exit(f"vqlib: {error}")
 
 
 def write_summary(study: Study) -> None:
@@ -254,3 +263,7 @@ def _is_whole(summary: pd.DataFrame) -> bool:
         and np.isfinite(summary[numbers].to_numpy(float)).all()
         and not np.isinf(summary[optional].to_numpy(float)).any()
     )
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
