@@ -11,7 +11,7 @@ from vqlib.paths import SHIPPED
 from vqlib.study import load_summary
 
 FITTED = (16, 256)  # batch sizes; the others check the model
-START = 65  # CPU seconds a job takes in addition to its epochs
+START = 30  # CPU seconds a job takes in addition to its epochs
 PLANS = ((1, 5, 2), (3, 5, 2), (10, 5, 2), (100, 5, 2))  # seeds, batch sizes, models
 CORES = (2, 32, 200)
 
