@@ -44,9 +44,12 @@ MODELS["plain"] = Autoencoder
 
 def start(project: Path, module: str, *arguments: str) -> subprocess.Popen[str]:
     """Start a module of Python with the copy's own library, from another folder."""
+    # Without a configuration, SLURM's commands look for one on the network. Snakemake's plugin
+    # calls them each time that Snakemake starts.
+    own = {"PYTHONPATH": str(project), "SLURM_CONF": os.devnull}
     return subprocess.Popen(
         [sys.executable, "-m", module, *arguments],
-        env=os.environ | {"PYTHONPATH": str(project)},
+        env=os.environ | own,
         cwd=project.parent,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
