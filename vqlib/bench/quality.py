@@ -1,6 +1,6 @@
 """Count the epochs until a VQ-VAE's test error is low: `python -m vqlib.bench.quality`.
 
-It trains with vqlib's loop, with the plain loop, and with changes that we tried and left out. Each
+It trains with vqlib's loop, with the plain loop, and with changes to how the codebook starts. Each
 way has several seeds. One run per core trains at a time, with one thread. On two cores, this takes
 more than an hour.
 """
