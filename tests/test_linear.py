@@ -18,6 +18,8 @@ from vqlib.rates.linear import (
     fit_pca,
     fit_table,
     fit_tables,
+    gaussian_points,
+    pca_points,
     quantize,
     total_bits,
     water_filling,
@@ -61,6 +63,36 @@ def test_axes_and_variances_are_those_of_scikit_learn(pca: PCA, vectors: np.ndar
     assert pca.variances * count / (count - 1) == pytest.approx(theirs.explained_variance_)
     alike = np.abs(np.sum(pca.axes.T * theirs.components_, axis=1))
     assert alike[:20] == pytest.approx(np.ones(20), abs=1e-6)
+
+
+def test_few_images_have_the_axes_and_variances_of_scikit_learn(crops: Tensor) -> None:
+    few = crops[:50]
+    pca, vectors = fit_pca(few), few.flatten(1).numpy() / 255
+    theirs = sklearn.decomposition.PCA(svd_solver="full").fit(vectors)
+    assert pca.axes.shape == (192, 50)
+    assert pca.variances * 50 / 49 == pytest.approx(theirs.explained_variance_)
+    np.testing.assert_allclose(pca.axes.T @ pca.axes, np.eye(50), atol=1e-12)
+    alike = np.abs(np.sum(pca.axes.T * theirs.components_, axis=1))
+    assert alike[:20] == pytest.approx(np.ones(20), abs=1e-6)
+    np.testing.assert_allclose(pca.reconstruct(pca.transform(few)), vectors, atol=1e-5)
+
+
+def test_few_images_have_as_many_pixels_as_many_have(photos: Images) -> None:
+    few = Images("photos", photos.train[:50], photos.test[:10])
+    pca = fit_pca(few.train)
+    (point,) = gaussian_points(few, pca, steps=[100.0])  # nothing is coded
+    spread = few.train.flatten(1).numpy().var(axis=0).mean() / 255**2  # around the mean image
+    assert (point["bits"], point["nmse"]) == pytest.approx((0, spread / few.variance))
+
+
+def test_one_image_has_no_variance_and_costs_nothing(photos: Images) -> None:
+    images = Images("photos", photos.train[:1], photos.test[:2])
+    pca = fit_pca(images.train)
+    assert pca.variances == pytest.approx([0])
+    for point in pca_points(images, pca):
+        assert point["bits"] == 0
+    for point in gaussian_points(images, pca):
+        assert (point["bits"], point["nmse"]) == pytest.approx((0, 0))
 
 
 def test_a_few_components_reconstruct_as_in_scikit_learn(

@@ -6,6 +6,7 @@ component. Axes and tables come from the training images. Encoder and decoder sh
 coded numbers are all that is sent: there is no header.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -23,12 +24,15 @@ CHUNK = 2000  # images at a time
 
 @dataclass(frozen=True)
 class PCA:
-    """Principal axes of images: x = mean + axes · c, and c = axesᵀ · (x − mean).
+    """Principal axes of images: c = axesᵀ · (x − mean), and x = mean + axes · c.
+
+    The second is exact for the images that the axes were fitted to.
 
     Attributes:
         mean: mean image, (D,).
-        axes: an orthonormal basis, one axis a column, (D, D).
-        variances: variance along each axis, largest first, (D,): eigenvalues of the covariance.
+        axes: orthonormal columns, one for each axis, (D, R). R is D, or the number of images if
+            that is at most half of D: they have no variance along any other axis.
+        variances: variance along each axis, largest first, (R,): eigenvalues of the covariance.
     """
 
     mean: np.ndarray
@@ -36,15 +40,15 @@ class PCA:
     variances: np.ndarray
 
     def transform(self, images: Tensor) -> np.ndarray:
-        """Return the components of uint8 images (N, …): float32 (D, N)."""
-        components = np.empty((len(self.mean), len(images)), np.float32)
+        """Return the components of uint8 images (N, …): float32 (R, N)."""
+        components = np.empty((len(self.variances), len(images)), np.float32)
         for start in range(0, len(images), CHUNK):
             x = _vectors(images[start : start + CHUNK])
             components[:, start : start + CHUNK] = self.axes.T @ (x - self.mean).T
         return components
 
     def reconstruct(self, components: np.ndarray) -> np.ndarray:
-        """Return the pixels of components (D, N): float32 (N, D), cut to [0, 1]."""
+        """Return the pixels of components (R, N): float32 (N, D), cut to [0, 1]."""
         used = components.any(axis=1)  # with a large step most components are 0 in all images
         pixels = components[used].T @ self.axes[:, used].T.astype(np.float32)
         pixels += self.mean.astype(np.float32)
@@ -54,6 +58,8 @@ class PCA:
 def fit_pca(images: Tensor) -> PCA:
     """Return the principal axes of uint8 images (N, …), pixels in [0, 1], in float64."""
     dimensions = images[0].numel()
+    if 2 * len(images) <= dimensions:
+        return _fit_few(images)
     total, products = np.zeros(dimensions), np.zeros((dimensions, dimensions))
     for chunk in images.split(CHUNK):
         x = _vectors(chunk)
@@ -62,6 +68,14 @@ def fit_pca(images: Tensor) -> PCA:
     mean = total / len(images)
     variances, axes = np.linalg.eigh(products / len(images) - np.outer(mean, mean))
     return PCA(mean, axes[:, ::-1].copy(), variances[::-1].clip(0))  # eigh gives the smallest first
+
+
+def _fit_few(images: Tensor) -> PCA:
+    """Return the principal axes of few images, without a covariance of all pixels."""
+    x = _vectors(images)
+    mean = x.mean(axis=0)
+    _, lengths, axes = np.linalg.svd(x - mean, full_matrices=False)  # (N,), (N, D)
+    return PCA(mean, axes.T, lengths**2 / len(x))
 
 
 def quantize(components: np.ndarray, step: float) -> np.ndarray:
@@ -102,18 +116,18 @@ def fit_table(symbols: np.ndarray) -> Table:
 
 
 def fit_tables(components: np.ndarray, step: float) -> list[Table]:
-    """Return a table for each component of the training images, (D, N)."""
+    """Return a table for each component of the training images, (R, N)."""
     return [fit_table(quantize(component, step)) for component in components]
 
 
 def encode(components: np.ndarray, step: float, tables: Sequence[Table]) -> np.ndarray:
-    """Return the symbols that code the components of images, (D, N): int32 (D, N)."""
+    """Return the symbols that code the components of images, (R, N): int32 (R, N)."""
     rows = zip(tables, components, strict=True)
     return np.stack([table.nearest(quantize(component, step)) for table, component in rows])
 
 
 def total_bits(symbols: np.ndarray, tables: Sequence[Table]) -> float:
-    """Return the length of symbols (D, N) in bits, each component by its own table.
+    """Return the length of symbols (R, N) in bits, each component by its own table.
 
     From the tables of training images, it is a cross-entropy. An arithmetic coder comes within
     0.1% of it.
@@ -146,7 +160,7 @@ def water_filling(variances: np.ndarray, level: float) -> tuple[float, float]:
     ratio; any other is not coded (Cover & Thomas, Elements of Information Theory, section 10.3.3).
 
     Args:
-        variances: of the source's independent components, (D,).
+        variances: of the source's independent components, (R,).
         level: θ, above 0.
 
     Returns:
@@ -169,9 +183,9 @@ def gaussian_points(
     points = []
     for level in (step**2 / 12 for step in steps):
         rate, total = water_filling(pca.variances, level)
-        mse = total / len(pca.variances)
+        mse = total / len(pca.mean)
         row = {"system": "Gaussian bound", "setting": f"level {level:.2g}", "rate": "bound"}
-        psnr = -10 * np.log10(mse).item()
+        psnr = -10 * math.log10(mse) if mse else math.inf
         points.append({**row, "bits": rate, "nmse": mse / images.variance, "psnr": psnr})
     return points
 
