@@ -14,11 +14,12 @@ from pathlib import Path
 import psutil
 import pytest
 from albums import fill, write_picture
-from conftest import STUDIED, MakeConfig, refusal
+from conftest import SMALL, STUDIED, MakeConfig, refusal
 
 from vqlib import Run, fit, load_images, load_run
 from vqlib.paths import ROOT
-from vqlib.study import Study, load_summary, run, run_study, status, write_summary
+from vqlib.study import Study, load_study, load_summary, run, run_study, status, write_summary
+from vqlib.study.schedule import expected_seconds
 from vqlib.system.files import sole_writer
 
 PRESET = f"""\
@@ -77,6 +78,25 @@ def test_a_run_that_another_process_trains_is_told_before_anything_runs(
         message = refusal(lambda: run_study("mine", retrain=retrain, root=tmp_path))
     assert str(held) in message
     assert f"pid {os.getpid()}" in message
+
+
+def test_the_full_study_trained_again_still_knows_how_long_its_runs_took(
+    preset: Preset, small_runs: dict[str, Run], tmp_path: Path
+) -> None:
+    runs = [small_runs[model] for model in STUDIED]
+    values = {"dataset": "photos", "epochs": 3, "batch_size": 32, "precision": "float32"}
+    (tmp_path / "presets" / "paper.yaml").write_text(
+        json.dumps(values | {model: SMALL[model] for model in STUDIED})
+    )
+    study = load_study("paper", root=tmp_path)
+    for each in runs:
+        ship(study, each.folder)
+    known = expected_seconds(study.configs, study.shipped)
+    with pytest.raises(AssertionError, match="Snakemake was started"):
+        run_study("paper", retrain=True, root=tmp_path)
+    request = json.loads((study.folder / "logs" / "study.json").read_text())
+    assert request["expected_seconds"] == dict(zip(study.run_names, known, strict=True))
+    assert known != expected_seconds(study.configs, study.shipped)  # the runs were moved aside
 
 
 @pytest.mark.faults
