@@ -24,7 +24,7 @@ status: $(READY)  ## list the runs under way: epoch, losses, time left
 test: $(READY)  ## run linter, type checker and all tests, with the notebooks and a tiny study
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
 	OMP_NUM_THREADS=1 $(BIN)/pytest -q $(ON_ALL_CORES)
-	OMP_NUM_THREADS=1 $(BIN)/pytest -q $(ON_ALL_CORES) --nbval --nbval-current-env notebooks/
+	OMP_NUM_THREADS=1 PYTHONPATH=tests $(BIN)/pytest -q -p one_epoch $(ON_ALL_CORES) --nbval --nbval-current-env notebooks/
 
 lab: $(READY)  ## open the project in JupyterLab
 	@test -w "$$HOME" || export HOME=$$(mktemp -d); \
