@@ -1,11 +1,7 @@
-"""Trainings in processes of their own, what can befall them, and damage to files.
-
-A process is forked from one that has imported everything already, so that it starts at once.
-"""
+"""Trainings in processes of their own, what can befall them, and damage to files."""
 
 import errno
 import json
-import multiprocessing
 import os
 import resource
 import shutil
@@ -17,6 +13,8 @@ from dataclasses import dataclass, fields
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any
+
+from forked import forked
 
 from vqlib import TrainConfig
 
@@ -99,7 +97,7 @@ class Training:
     def start(self, fault: Fault | None = None) -> ForkServerProcess:
         """Start or resume it in another process."""
         self.results.mkdir(exist_ok=True)
-        process = _context().Process(target=_train, args=(self, fault))
+        process = forked().Process(target=_train, args=(self, fault))
         process.start()
         return process
 
@@ -144,13 +142,6 @@ class PriorTraining(Training):
         given = {k: v for k, v in self.config.to_dict().items() if k not in ("vqvae", "weights")}
         options = [("--" + k.replace("_", "-"), str(v)) for k, v in given.items()]
         return ["prior", str(self.vqvae), *(part for option in options for part in option)]
-
-
-def _context() -> multiprocessing.context.ForkServerContext:
-    context = multiprocessing.get_context("forkserver")
-    # torch imports its compiler at an optimizer's first step, for a second
-    context.set_forkserver_preload(["vqlib.cli", "vqlib.generation.training", "torch._dynamo"])
-    return context
 
 
 def _train(training: Training, fault: Fault | None) -> None:

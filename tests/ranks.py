@@ -1,7 +1,6 @@
 """Processes that train together, started as torchrun starts them, but forked: that is faster."""
 
 import json
-import multiprocessing
 import os
 import socket
 import sys
@@ -9,6 +8,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from forked import forked
 
 Prepare = Callable[[int], None]
 
@@ -42,8 +43,6 @@ def train(
         prepare: is called in each process with its rank.
     """
     results.mkdir(exist_ok=True)
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["vqlib.cli", "vqlib.training", "torch._dynamo"])
     command = ["train", *arguments, "--results", str(results)]
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -60,7 +59,9 @@ def train(
         own = environment if processes > 1 else {}
         aside = results.with_name(f"{results.name}-rank{rank}")
         aside.mkdir(exist_ok=True)
-        process = context.Process(target=_train, args=(command, results, aside, rank, own, prepare))
+        process = forked().Process(
+            target=_train, args=(command, results, aside, rank, own, prepare)
+        )
         process.start()
         started.append((process, aside))
     return [_ended(process, aside) for process, aside in started]

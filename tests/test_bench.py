@@ -1,7 +1,9 @@
 """The benchmark: the plain loop, the measurements, and their table."""
 
+import multiprocessing
 import re
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -10,6 +12,7 @@ from typing import Any, cast
 import pytest
 import torch
 from conftest import SMALL, refusal
+from forked import forked
 from torch import Tensor, nn
 
 from vqlib import VQVAE, Images, TrainConfig
@@ -17,9 +20,10 @@ from vqlib.bench import measure as bench
 from vqlib.bench import peers, quality, ways
 from vqlib.bench.baseline import Pictures, PlainLoop, plain_loss, plain_model
 from vqlib.bench.loops import OwnLoop, flops_per_image, interleave, store_pixels
-from vqlib.bench.measure import BATCH_SIZES, MEASUREMENTS
+from vqlib.bench.measure import BATCH_SIZES, MEASUREMENTS, QUALITY_BATCH, training_row
 from vqlib.bench.sizes import FULL, QUICK, Sizes
 from vqlib.bench.table import (
+    PLAIN,
     PUBLISHED,
     RATE,
     RESULTS,
@@ -42,6 +46,12 @@ MACHINE: dict[str, Any] = {
     "torch": "2.12.1", "data": "cifar10", "date": "2026-11-23", "minutes": 25.7,
 }  # fmt: skip
 STEM = "some-cpu-r-2-cores-no-gpu"
+
+
+@pytest.fixture(autouse=True)
+def forked_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fork the processes that the bench spawns, each of which would import torch."""
+    monkeypatch.setattr(multiprocessing, "get_context", {"spawn": forked()}.__getitem__)
 
 
 @pytest.fixture(scope="module")
@@ -370,11 +380,55 @@ def test_a_codebook_can_follow_faster_in_the_first_epoch(
     assert decays == [0.9, tiny.config.decay]
 
 
-def test_the_row_of_a_run_says_if_the_error_stayed_high() -> None:
-    assert quality.epochs_row("vqlib", 2, 6).vqlib == 6
-    row = quality.epochs_row("vqlib", 2, None)
-    assert row.vqlib is None
-    assert f"more than {quality.MOST}" in row.how
+def test_the_table_of_epochs_has_every_way_and_seed(
+    tiny: Sizes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    epochs = {0: 4, 1: 5, 2: None}
+    photos = replace(tiny, config=replace(tiny.config, dataset="photos"))
+    monkeypatch.setattr(quality, "FULL", photos)
+    monkeypatch.setattr(quality, "epochs_until", lambda _quality, _way, seed, _: epochs[seed])
+    monkeypatch.setattr(quality, "ProcessPoolExecutor", lambda count, _: ThreadPoolExecutor(count))
+    quality.run(tmp_path)
+    (as_json,) = tmp_path.glob("quality-*.json")
+    rows, machine = load(as_json)
+    assert [(row.what, row.vqlib) for row in rows] == [
+        (f"{way}, seed {seed}", epochs[seed]) for way in quality.WAYS for seed in quality.SEEDS
+    ]
+    for row in rows:
+        assert (f"more than {quality.MOST}" in row.how) == (row.vqlib is None)
+    assert machine["data"] == "photos"
+
+
+def stored_epochs(folder: Path, epochs: dict[str, list[int | None]]) -> str:
+    """Return the section on epochs at 1,000 images per second, and 500 by the plain loop."""
+    what = training_row(QUALITY_BATCH)
+    speeds = {"2 processes of one thread": 1500.0, "one process of 2 threads": 1000.0}
+    full = [
+        compare(f"{what}, {how}", RATE, [own], [500.0], PLAIN, "") for how, own in speeds.items()
+    ]
+    store(folder, "full", full, MACHINE)
+    epochs = {way: [8, 5, None] for way in quality.WAYS} | epochs
+    rows = [
+        quality.epochs_row(way, seed, number)
+        for way, numbers in epochs.items()
+        for seed, number in zip(quality.SEEDS, numbers, strict=True)
+    ]
+    store(folder, "quality", rows, MACHINE)
+    return quality.section(STEM, folder)
+
+
+def test_epochs_become_seconds_at_the_speeds_of_the_full_table(tmp_path: Path) -> None:
+    page = stored_epochs(tmp_path, {"vqlib": [5, 4, 9]})
+    assert re.search(r"\| vqlib +\| +5 \| +4 \| +9 \| +5 \|", page)
+    assert re.search(rf"\| plain loop +\| +8 \| +5 \| +more than {quality.MOST} \| +8 \|", page)
+    assert "vqlib 250 s and the plain loop 800 s" in page
+    assert "a ratio of 3.2" in page
+
+
+def test_a_median_that_was_not_reached_has_no_seconds(tmp_path: Path) -> None:
+    page = stored_epochs(tmp_path, {"plain loop": [None, 5, None]})
+    assert page.count(f"more than {quality.MOST} |") == 3 + len(quality.WAYS) - 1
+    assert "ratio" not in page
 
 
 def test_the_page_shows_every_row_and_how_long_both_measurements_took(tmp_path: Path) -> None:

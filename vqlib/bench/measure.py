@@ -129,7 +129,7 @@ def training(sizes: Sizes, images: Images, folder: Path) -> list[Row]:
     ]
     flops = flops_per_image(build_model(sizes.config, images.variance))
     for batch_size in BATCH_SIZES:
-        what, plain = f"VQ-VAE training, batch {batch_size}", rates[f"plain {batch_size}"]
+        what, plain = training_row(batch_size), rates[f"plain {batch_size}"]
         for name, note in (
             ("own", one_process),
             ("study", f"{study.processes} processes of one thread"),
@@ -139,8 +139,13 @@ def training(sizes: Sizes, images: Images, folder: Path) -> list[Row]:
             rows.append(compare(f"{what}, {note}", RATE, ours, plain, PLAIN, f"{limit}; {how}"))
     left = "ratio: the share of the speed at batch 256 that remains at batch 16"
     small, large = rates["own 16"], rates["own 256"]
-    what = f"VQ-VAE training, batch 16, {one_process}"
+    what = f"{training_row(16)}, {one_process}"
     return [*rows, compare(what, RATE, small, large, "vqlib, batch 256", left)]
+
+
+def training_row(batch_size: int) -> str:
+    """Return how the rows of `training` at a batch size begin."""
+    return f"VQ-VAE training, batch {batch_size}"
 
 
 def quantizer(sizes: Sizes, _images: Images, _folder: Path) -> list[Row]:

@@ -1,11 +1,13 @@
 """Count the epochs until a VQ-VAE's test error is low: `python -m vqlib.bench.quality`.
 
-It trains with vqlib's loop, with the plain loop, and with changes to how the codebook starts. Each
+It trains with vqlib's loop, with the plain loop, and with changes that we tried and left out. Each
 way has several seeds. One run per core trains at a time, with one thread. On two cores, this takes
 more than an hour.
 """
 
+import math
 import multiprocessing
+import statistics
 import tempfile
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -17,9 +19,9 @@ import torch
 
 from vqlib.bench.baseline import PlainLoop
 from vqlib.bench.loops import OwnLoop, load_pixels, nmse_of, store_pixels
-from vqlib.bench.measure import QUALITY, QUALITY_BATCH, machine_facts
+from vqlib.bench.measure import QUALITY, QUALITY_BATCH, STUDY_IMAGES, machine_facts, training_row
 from vqlib.bench.sizes import FULL
-from vqlib.bench.table import RESULTS, Row, store
+from vqlib.bench.table import PUBLISHED, RESULTS, Row, load, markdown, named, store
 from vqlib.config import TrainConfig
 from vqlib.images import Images, load_images
 from vqlib.models import VQVAE
@@ -129,7 +131,44 @@ def epochs_row(way: str, seed: int, epochs: int | None) -> Row:
     """Return the row of the table for one run."""
     how = f"until test NMSE ≤ {QUALITY:.3f}, batch {QUALITY_BATCH}"
     how += "" if epochs else f": more than {MOST}"
-    return Row(f"{way}, seed {seed}", how, "epochs", epochs)
+    return Row(_name(way, seed), how, "epochs", epochs)
+
+
+def _name(way: str, seed: int) -> str:
+    return f"{way}, seed {seed}"
+
+
+def section(machine: str = PUBLISHED, folder: Path = RESULTS) -> str:
+    """Return the table in Markdown, and what it means in seconds, for docs/speed.md."""
+    rows, on = load(folder / f"quality-{machine}.json")
+    epochs = {row.what: math.inf if row.vqlib is None else row.vqlib for row in rows}
+    lines = [("Way", *(f"Seed {seed}" for seed in SEEDS), "Median")]
+    middle = {}
+    for way in WAYS:
+        values = [epochs[_name(way, seed)] for seed in SEEDS]
+        middle[way] = statistics.median(values)
+        lines.append((way, *map(_shown, (*values, middle[way]))))
+    text = [
+        f"Epochs until the test NMSE is at most {QUALITY:.3f}, at batch {QUALITY_BATCH}, measured "
+        f"on {on['date']} with PyTorch {on['torch']} on {named(on)}:",
+        markdown(lines, "<>>>>"),
+    ]
+    full, _ = load(folder / f"full-{machine}.json")
+    alone = f"{training_row(QUALITY_BATCH)}, one process"
+    training = next(row for row in full if row.what.startswith(alone))
+    if training.vqlib and training.other and math.isfinite(middle["vqlib"] + middle["plain loop"]):
+        own_seconds = middle["vqlib"] * STUDY_IMAGES / training.vqlib
+        plain_seconds = middle["plain loop"] * STUDY_IMAGES / training.other
+        text.append(
+            "At the speeds of one process under [Results](#results), the median number of epochs "
+            f"takes vqlib {own_seconds:.0f} s and the plain loop {plain_seconds:.0f} s, without "
+            f"the tests after each epoch: a ratio of {plain_seconds / own_seconds:.1f}."
+        )
+    return "\n\n".join(text)
+
+
+def _shown(epochs: float) -> str:
+    return f"{epochs:.0f}" if math.isfinite(epochs) else f"more than {MOST}"
 
 
 if __name__ == "__main__":
