@@ -440,7 +440,7 @@ def test_the_page_shows_every_row_and_how_long_both_measurements_took(tmp_path: 
     assert re.search(r"--quick\D* 2\b", page)
 
 
-@pytest.mark.parametrize("name", ["full", "quick", "ways"])
+@pytest.mark.parametrize("name", ["full", "quick", "ways", "quality"])
 def test_a_published_table_is_the_same_as_json_and_as_markdown(name: str) -> None:
     path = RESULTS / f"{name}-{PUBLISHED}.json"
     assert table(*load(path)) == path.with_suffix(".md").read_text(encoding="utf-8")

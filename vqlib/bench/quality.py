@@ -161,7 +161,7 @@ def section(machine: str = PUBLISHED, folder: Path = RESULTS) -> str:
         plain_seconds = middle["plain loop"] * STUDY_IMAGES / training.other
         text.append(
             "At the speeds of one process under [Results](#results), the median number of epochs "
-            f"takes vqlib {own_seconds:.0f} s and the plain loop {plain_seconds:.0f} s, without "
+            f"takes vqlib {own_seconds:,.0f} s and the plain loop {plain_seconds:,.0f} s, without "
             f"the tests after each epoch: a ratio of {plain_seconds / own_seconds:.1f}."
         )
     return "\n\n".join(text)
