@@ -77,7 +77,7 @@ def test_few_images_have_the_axes_and_variances_of_scikit_learn(crops: Tensor) -
     np.testing.assert_allclose(pca.reconstruct(pca.transform(few)), vectors, atol=1e-5)
 
 
-def test_few_images_have_as_many_pixels_as_many_have(photos: Images) -> None:
+def test_the_bound_of_few_images_counts_all_their_pixels(photos: Images) -> None:
     few = Images("photos", photos.train[:50], photos.test[:10])
     pca = fit_pca(few.train)
     (point,) = gaussian_points(few, pca, steps=[100.0])  # nothing is coded
