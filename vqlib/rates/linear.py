@@ -160,7 +160,7 @@ def water_filling(variances: np.ndarray, level: float) -> tuple[float, float]:
     ratio; any other is not coded (Cover & Thomas, Elements of Information Theory, section 10.3.3).
 
     Args:
-        variances: of the source's independent components, (R,).
+        variances: of the source's independent components, (D,).
         level: θ, above 0.
 
     Returns:
